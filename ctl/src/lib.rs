@@ -1,0 +1,1 @@
+//! tandemctl: the operator's tool. Knows the messages, not the node.

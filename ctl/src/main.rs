@@ -1,0 +1,2 @@
+//! tandemctl.
+fn main() {}

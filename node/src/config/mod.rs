@@ -1,0 +1,3 @@
+//! What this node was told: its own file (`node.toml`), and the model of the config all nodes share.
+
+pub use tandem_proto::model;

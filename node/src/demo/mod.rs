@@ -1,0 +1,3 @@
+//! A cluster on loopback to look at and to break: two proxies, a witness, backends and clients.
+
+pub mod echo;

@@ -1,0 +1,13 @@
+//! tandemd: the rooms of one node. Imports go down only; see `tests/integration/floors.rs`.
+//!
+//! ```text
+//!  6  main, demo   5  node         4  admin
+//!  3  vip   proxy  (neighbours that have never met)
+//!  2  control      1  config       0  tandem-proto
+//! ```
+
+pub mod config;
+pub mod control;
+pub mod demo;
+pub mod proxy;
+pub mod vip;

@@ -1,0 +1,36 @@
+//! What nodes and operators say to each other: messages, their TOML form, and what makes a config valid.
+
+/// The replicated configuration and its edits, as written.
+pub mod config {
+    /// Generated from `config.proto`.
+    #[allow(missing_docs, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        tonic::include_proto!("tandem.config.v1");
+    }
+}
+
+/// Node to node.
+pub mod raft {
+    /// Generated from `raft.proto`.
+    #[allow(missing_docs, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        tonic::include_proto!("tandem.raft.v1");
+    }
+}
+
+/// Operator to node.
+pub mod admin {
+    /// Generated from `admin.proto`.
+    #[allow(missing_docs, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        tonic::include_proto!("tandem.admin.v1");
+    }
+}
+
+pub mod document;
+pub mod model;
+mod problem;
+mod table;
+
+pub use problem::Problems;
+pub use table::Table;

@@ -1,0 +1,1 @@
+//! Real clusters, real sockets, real faults.
