@@ -1,6 +1,23 @@
 //! One log, one truth: every change goes through consensus, every node applies the same changes in the same order.
 
+mod formation;
+mod handle;
+mod log;
+mod machine;
+mod membership;
+mod network;
+mod raft;
 mod standing;
 pub mod state;
+mod store;
+mod succession;
+mod timers;
+mod wire;
 
+pub use formation::Founding;
+pub use handle::{Control, Error};
+pub use membership::{Doors, Error as EnterError};
 pub use standing::{Member, NodeId, Role, Standing};
+pub use store::{Error as StoreError, Store};
+pub use succession::ranked;
+pub use timers::Timers;

@@ -7,15 +7,7 @@ use std::time::{Duration, Instant};
 /// Number of a node, given when it joined; never reused.
 pub type NodeId = u64;
 
-/// What a node does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Role {
-    /// Relays traffic and may hold virtual IPs.
-    #[default]
-    Proxy,
-    /// Votes and stores the log; no data plane, no address, no secrets.
-    Witness,
-}
+pub use crate::config::Role;
 
 /// A node of the cluster, as the log knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -82,6 +82,17 @@ impl State {
         state
     }
 
+    /// What others need to see: everything but the memory of requests, which only `apply` asks for.
+    pub fn without_requests(&self) -> Self {
+        Self {
+            revision: self.revision,
+            config: Arc::clone(&self.config),
+            changed_at_unix_ms: self.changed_at_unix_ms,
+            changed_by: self.changed_by.clone(),
+            requests: Requests::default(),
+        }
+    }
+
     /// The remembered request ids with the revisions they led to, oldest first.
     pub fn requests(&self) -> impl Iterator<Item = (&str, u64)> {
         self.requests.order.iter().filter_map(|id| Some((id.as_str(), *self.requests.done.get(id)?)))

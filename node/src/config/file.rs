@@ -1,0 +1,331 @@
+//! `node.toml`: what this one node was told. Read whole, checked whole, every mistake reported at once.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tandem_proto::{Problems, Table};
+
+use super::model::Name;
+
+/// What a node does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Role {
+    /// Relays traffic and may hold virtual IPs.
+    #[default]
+    Proxy,
+    /// Votes and stores the log; no data plane, no address, no secrets.
+    Witness,
+}
+
+/// One checked `node.toml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeFile {
+    /// Name of the cluster: a data directory of another one is refused.
+    pub cluster: String,
+    /// Name of this node; one of the peers.
+    pub name: String,
+    /// Where the log and the vote are kept.
+    pub data_dir: PathBuf,
+    /// The node port: consensus and tandemctl.
+    pub listen: SocketAddr,
+    /// The operator knows that the node port authenticates nobody.
+    pub insecure: bool,
+    /// How fast a silent leader is noticed.
+    pub timers: Profile,
+    /// Everyone, this node included, sorted by name.
+    pub peers: Vec<Peer>,
+    /// How this node takes a virtual address.
+    pub vip: Provider,
+    /// Data plane threads; `None`: one a core.
+    pub workers: Option<usize>,
+    /// How long live sessions may go on after the node was asked to stop.
+    pub grace: Duration,
+}
+
+/// A node as its peers' files name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name.
+    pub name: String,
+    /// Its node port.
+    pub address: SocketAddr,
+    /// What it does.
+    pub role: Role,
+}
+
+/// Which timers; the same on all nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Profile {
+    /// Failover in about half a second.
+    #[default]
+    Default,
+    /// Failover in about 0.3 s; flaps on virtual machines.
+    Fast,
+}
+
+/// How this node takes a virtual address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Provider {
+    /// By netlink on this interface, with gratuitous ARP.
+    Linux {
+        /// Its name.
+        interface: String,
+    },
+    /// The listener is bound only while the address is held: loopback only.
+    Bind,
+    /// Never.
+    None,
+}
+
+impl NodeFile {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// Every mistake in it.
+    pub fn read(path: &Path) -> Result<Self, Problems> {
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            Problems::one(path.display().to_string(), "", e.to_string(), "name a readable node.toml with --config")
+        })?;
+        Self::parse(&text)
+    }
+
+    /// Checks a file's text.
+    ///
+    /// # Errors
+    /// Every mistake in it.
+    pub fn parse(text: &str) -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        let file = read(Table::document(text)?, &mut problems);
+        problems.into_result()?;
+        file.ok_or_else(|| Problems::one("node.toml", "", "is incomplete", "see the README for a whole one"))
+    }
+
+    /// This node's own line among the peers.
+    pub fn me(&self) -> Option<&Peer> {
+        self.peers.iter().find(|p| p.name == self.name)
+    }
+}
+
+fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
+    let cluster = named(&mut top, "cluster", "a name for the cluster, the same on all nodes", problems);
+    let name = named(&mut top, "name", "this node's name in [peers]", problems);
+    let data_dir = top.required("data_dir", "name a directory only this node uses", problems);
+    let (listen, insecure, timers) = match top.table("control", problems) {
+        Some(t) => control(t, problems),
+        None => {
+            problems.add("control.listen", "", "is missing", "write [control] listen = \"10.0.0.1:7440\"");
+            (None, false, Profile::Default)
+        }
+    };
+    let peers = peers(&mut top, problems);
+    let vip = top.table("vip", problems).map_or(Some(Provider::None), |t| vip(t, problems));
+    let (workers, grace) = top.table("proxy", problems).map_or((None, None), |t| proxy(t, problems));
+    top.finish(problems);
+    let me = name.as_ref().and_then(|name| peers.iter().find(|p| p.name == *name));
+    if let (Some(name), None, false) = (&name, me, peers.is_empty()) {
+        let known: Vec<&str> = peers.iter().map(|p| p.name.as_str()).collect();
+        problems.add("name", name, "is not among [peers]", format!("known: {}", known.join(", ")));
+    }
+    if me.is_some_and(|m| m.role == Role::Witness) && vip.as_ref().is_some_and(|v| *v != Provider::None) {
+        problems.add("vip.provider", "", "a witness holds no address", "leave [vip] out on a witness");
+    }
+    Some(NodeFile {
+        cluster: cluster?,
+        name: name?,
+        data_dir: data_dir?.into(),
+        listen: listen?,
+        insecure,
+        timers,
+        peers,
+        vip: vip?,
+        workers,
+        grace: grace.unwrap_or(Duration::from_secs(10)),
+    })
+}
+
+fn named(top: &mut Table, key: &'static str, mend: &str, problems: &mut Problems) -> Option<String> {
+    let text = top.required(key, mend, problems)?;
+    if Name::new(&text).is_none() {
+        problems.add(key, &text, "is no name", "use 1 to 63 of a-z 0-9 . _ - and begin with a letter or digit");
+        return None;
+    }
+    Some(text)
+}
+
+fn control(mut t: Table, problems: &mut Problems) -> (Option<SocketAddr>, bool, Profile) {
+    let listen = t.required("listen", "write listen = \"10.0.0.1:7440\"", problems);
+    let listen = listen.and_then(|text| address(t.path("listen"), &text, problems));
+    let insecure = t.flag("insecure", problems).unwrap_or(false);
+    let timers = match t.text("timers", problems).as_deref() {
+        None | Some("default") => Profile::Default,
+        Some("fast") => Profile::Fast,
+        Some(other) => {
+            problems.add(
+                t.path("timers"),
+                other,
+                "is not known here",
+                "use \"default\" or \"fast\", the same on all nodes",
+            );
+            Profile::Default
+        }
+    };
+    if let Some(a) = listen.filter(|a| !a.ip().is_loopback() && !insecure) {
+        let why = "is beyond loopback, and the node port authenticates nobody yet";
+        problems.add(
+            t.path("listen"),
+            a,
+            why,
+            "write insecure = true only if every host that reaches it may control the cluster",
+        );
+    }
+    t.finish(problems);
+    (listen, insecure, timers)
+}
+
+fn address(path: String, text: &str, problems: &mut Problems) -> Option<SocketAddr> {
+    let parsed = text.parse::<SocketAddr>().ok().filter(|a| a.port() != 0);
+    if parsed.is_none() {
+        problems.add(path, text, "is not an IP address and port", "write it like \"10.0.0.1:7440\"");
+    }
+    parsed
+}
+
+fn peers(top: &mut Table, problems: &mut Problems) -> Vec<Peer> {
+    let mut peers: Vec<Peer> = Vec::new();
+    for (name, mut t) in top.named("peers", problems) {
+        let given = t.required("address", "write address = \"10.0.0.1:7440\"", problems);
+        let given = given.and_then(|text| address(t.path("address"), &text, problems));
+        let role = match t.text("role", problems).as_deref() {
+            None | Some("proxy") => Role::Proxy,
+            Some("witness") => Role::Witness,
+            Some(other) => {
+                problems.add(t.path("role"), other, "is not known here", "use \"proxy\" or \"witness\"");
+                Role::Proxy
+            }
+        };
+        let path = t.path("address");
+        t.finish(problems);
+        if Name::new(&name).is_none() {
+            problems.add(format!("peers.{name}"), &name, "is no name", "use a-z 0-9 . _ -");
+        }
+        let Some(address) = given else { continue };
+        if let Some(twin) = peers.iter().find(|p| p.address == address) {
+            problems.add(path, address, format!("is the address of {:?} too", twin.name), "give each node its own");
+        }
+        peers.push(Peer { name, address, role });
+    }
+    if peers.is_empty() {
+        let mend = "name every node, this one included: [peers] a = { address = \"10.0.0.1:7440\" }";
+        problems.add("peers", "", "is missing or empty", mend);
+    }
+    peers.sort_by(|a, b| a.name.cmp(&b.name));
+    peers
+}
+
+fn vip(mut t: Table, problems: &mut Problems) -> Option<Provider> {
+    let provider = t.text("provider", problems);
+    let interface = t.text("interface", problems);
+    let vip = match (provider.as_deref(), interface) {
+        (Some("linux"), Some(interface)) => Some(Provider::Linux { interface }),
+        (Some("linux"), None) => {
+            problems.add(
+                t.path("interface"),
+                "",
+                "is missing",
+                "name the interface of the clients' network, like \"eth0\"",
+            );
+            None
+        }
+        (Some("bind"), _) => Some(Provider::Bind),
+        (None | Some("none"), _) => Some(Provider::None),
+        (Some(other), _) => {
+            problems.add(t.path("provider"), other, "is not known here", "use \"linux\", \"bind\" or \"none\"");
+            None
+        }
+    };
+    t.finish(problems);
+    vip
+}
+
+fn proxy(mut t: Table, problems: &mut Problems) -> (Option<usize>, Option<Duration>) {
+    let workers = t.number("workers", problems).map(|n| n as usize);
+    let grace = t.duration("grace", problems);
+    t.finish(problems);
+    (workers, grace)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        cluster = "chat"
+        name = "a"
+        data_dir = "/var/lib/tandem"
+        [control]
+        listen = "127.0.0.1:7440"
+        [peers]
+        b = { address = "127.0.0.2:7440" }
+        a = { address = "127.0.0.1:7440" }
+        w = { address = "127.0.0.3:7440", role = "witness" }
+        [vip]
+        provider = "linux"
+        interface = "eth0"
+    "#;
+
+    #[test]
+    fn a_good_file_is_read_as_meant() {
+        let file = NodeFile::parse(GOOD).unwrap();
+        assert_eq!(file.peers.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["a", "b", "w"]);
+        assert_eq!(file.me().unwrap().role, Role::Proxy);
+        assert_eq!(file.vip, Provider::Linux { interface: "eth0".into() });
+        assert_eq!(file.timers, Profile::Default);
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once_with_path_value_and_mend() {
+        let bad = r#"
+            cluster = "Chat room"
+            name = "z"
+            data_dir = 7
+            colour = "red"
+            [control]
+            listen = "10.0.0.1"
+            timers = "slow"
+            [peers]
+            a = { address = "10.0.0.1:7440", rank = 1 }
+            b = { address = "10.0.0.1:7440", role = "king" }
+            [vip]
+            provider = "linux"
+        "#;
+        let problems = NodeFile::parse(bad).unwrap_err().into_vec();
+        let paths: Vec<&str> = problems.iter().map(|p| p.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            [
+                "cluster",
+                "data_dir",
+                "control.listen",
+                "control.timers",
+                "peers.a.rank",
+                "peers.b.role",
+                "peers.b.address",
+                "vip.interface",
+                "colour",
+                "name"
+            ]
+        );
+        assert!(problems.iter().all(|p| !p.why.is_empty() && !p.mend.is_empty()), "{problems:?}");
+    }
+
+    #[test]
+    fn beyond_loopback_needs_the_word_insecure() {
+        let beyond = GOOD.replace("listen = \"127.0.0.1:7440\"", "listen = \"10.0.0.1:7440\"");
+        let problems = NodeFile::parse(&beyond).unwrap_err();
+        assert!(problems.to_string().contains("insecure = true"), "{problems}");
+        let said = beyond.replace("[peers]", "insecure = true\n[peers]");
+        assert!(NodeFile::parse(&said).unwrap().insecure);
+    }
+}

@@ -1,0 +1,144 @@
+//! What other rooms hold of consensus: propose, watch, transfer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::Instant as _;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, ForwardToLeader, RaftError};
+use tandem_proto::config::v1::Command;
+use tokio::sync::watch;
+
+use super::raft::{Change, Raft, Types};
+use super::standing::{Member, NodeId, Standing};
+use super::state::{Outcome, State};
+
+/// How long a change may take: several elections long, and short enough for a person.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why a change or a transfer did not happen here.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// Ask the leader.
+    #[error("{} leads", .0.name)]
+    NotLeader(Member),
+    /// Nobody can decide now.
+    #[error("no quorum: {0}")]
+    NoQuorum(String),
+    /// Consensus has stopped on this node.
+    #[error("consensus stopped on this node: {0}; see its log, mend the disk and restart tandemd")]
+    Fatal(String),
+}
+
+/// The handle. Cheap to clone.
+#[derive(Clone)]
+pub struct Control {
+    pub(super) raft: Raft,
+    pub(super) state: watch::Receiver<Arc<State>>,
+    pub(super) standing: watch::Receiver<Standing>,
+}
+
+impl Control {
+    /// Each new state, as it is applied.
+    pub fn state(&self) -> watch::Receiver<Arc<State>> {
+        self.state.clone()
+    }
+
+    /// Where this node stands, at each acknowledged heartbeat.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.clone()
+    }
+
+    /// The state applied last.
+    pub fn now(&self) -> Arc<State> {
+        Arc::clone(&self.state.borrow())
+    }
+
+    /// Where this node stands now.
+    pub fn here(&self) -> Standing {
+        self.standing.borrow().clone()
+    }
+
+    /// Puts a command into the log and waits until it is applied here, which is after a majority has it on disk.
+    ///
+    /// # Errors
+    /// `NotLeader` and `NoQuorum` before anything happened or with its fate unknown: ask again with the same request id.
+    pub async fn propose(&self, command: Command) -> Result<Outcome, Error> {
+        match tokio::time::timeout(PATIENCE, self.raft.client_write(Change(command))).await {
+            Ok(Ok(written)) => Ok(written.data),
+            Ok(Err(e)) => Err(self.refusal(&e)),
+            Err(_) => Err(self.no_quorum()),
+        }
+    }
+
+    fn refusal(&self, e: &RaftError<Types, ClientWriteError<Types>>) -> Error {
+        let forward: &ForwardToLeader<Types> = match e {
+            RaftError::Fatal(fatal) => return Error::Fatal(fatal.to_string()),
+            RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => forward,
+            RaftError::APIError(_) => return self.no_quorum(),
+        };
+        match &forward.leader_node {
+            Some(leader) if leader.id != self.here().me => Error::NotLeader(leader.clone()),
+            _ => self.no_quorum(),
+        }
+    }
+
+    /// Says how many voters are heard, and which are missing.
+    pub fn no_quorum(&self) -> Error {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let here = self.here();
+        if let Some(why) = here.fatal {
+            return Error::Fatal(why);
+        }
+        let total = here.voters.len();
+        let name = |id: &NodeId| here.members.get(id).map_or_else(|| format!("node {id}"), |m| m.name.clone());
+        let Some(heard) = metrics.heartbeat.filter(|_| here.leader == Some(here.me)) else {
+            let all: Vec<String> = here.voters.iter().map(name).collect();
+            return Error::NoQuorum(format!(
+                "no leader is known here; {} of {} must be up and hear each other",
+                total / 2 + 1,
+                all.join(", ")
+            ));
+        };
+        let fresh = |id: &NodeId| {
+            *id == here.me
+                || heard.get(id).and_then(|at| at.as_ref()).is_some_and(|at| at.elapsed() < Duration::from_secs(1))
+        };
+        let missing: Vec<String> = here.voters.iter().filter(|id| !fresh(id)).map(name).collect();
+        let have = total - missing.len();
+        Error::NoQuorum(format!(
+            "have {have} of {total} voters; need {} more of: {}",
+            (total / 2 + 1).saturating_sub(have),
+            missing.join(", ")
+        ))
+    }
+
+    /// Hands leadership to `to` and waits until it leads, at most `patience`. Bypasses the lease: release addresses first.
+    ///
+    /// # Errors
+    /// `NotLeader` if this node does not lead; `NoQuorum` if `to` does not take over in time.
+    pub async fn transfer(&self, to: NodeId, patience: Duration) -> Result<(), Error> {
+        let here = self.here();
+        if here.leader != Some(here.me) {
+            return Err(here.leader_member().map_or_else(|| self.no_quorum(), |m| Error::NotLeader(m.clone())));
+        }
+        self.raft.trigger().transfer_leader(to).await.map_err(|e| Error::Fatal(e.to_string()))?;
+        let mut standing = self.standing();
+        let leads = standing.wait_for(|s| s.leader == Some(to));
+        match tokio::time::timeout(patience, leads).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(Error::Fatal("this node is stopping".into())),
+            Err(_) => Err(Error::NoQuorum(format!(
+                "node {to} did not take over within {} ms; is it up?",
+                patience.as_millis()
+            ))),
+        }
+    }
+
+    /// Stops consensus on this node; the store is closed when this returns.
+    pub async fn stop(&self) {
+        if let Err(e) = self.raft.shutdown().await {
+            tracing::warn!("consensus ended badly: {e}");
+        }
+    }
+}

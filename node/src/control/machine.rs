@@ -1,0 +1,127 @@
+//! Committed entries → State; publishes each new one; snapshots.
+
+use std::io::{self, Cursor};
+use std::sync::Arc;
+
+use futures_util::{Stream, TryStreamExt};
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use prost::Message;
+use tandem_proto::raft::v1 as pb;
+use tokio::sync::watch;
+
+use super::raft::{Change, LogId, Snapshot, SnapshotData, SnapshotMeta, StoredMembership, Types};
+use super::state::{Outcome, State};
+use super::store::Store;
+use super::wire;
+
+/// The state machine openraft drives.
+pub(super) struct Machine {
+    state: State,
+    applied: Option<LogId>,
+    membership: StoredMembership,
+    store: Store,
+    publish: watch::Sender<Arc<State>>,
+}
+
+fn broken(e: impl std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, e.to_string())
+}
+
+impl Machine {
+    /// Begins where the newest snapshot on disk ends; openraft replays the log after it.
+    pub(super) fn restored(store: Store, publish: watch::Sender<Arc<State>>) -> io::Result<Self> {
+        let mut machine =
+            Self { state: State::default(), applied: None, membership: StoredMembership::default(), store, publish };
+        let snapshot = machine.store.kept().snapshot.clone();
+        if let Some((meta, data)) = snapshot {
+            let meta = wire::snapshot_meta_in(meta).map_err(broken)?;
+            machine.replace(&meta, &data)?;
+        }
+        Ok(machine)
+    }
+
+    fn replace(&mut self, meta: &SnapshotMeta, data: &[u8]) -> io::Result<()> {
+        let state = pb::State::decode(data).map_err(broken)?;
+        self.state = wire::state_in(state).map_err(broken)?;
+        self.applied = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
+        self.publish.send_replace(Arc::new(self.state.without_requests()));
+        Ok(())
+    }
+}
+
+impl RaftStateMachine<Types> for Machine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Picture;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        Ok((self.applied, self.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
+    {
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let before = self.state.revision;
+            let outcome = match entry.payload {
+                EntryPayload::Normal(Change(command)) => self.state.apply(&command),
+                EntryPayload::Membership(membership) => {
+                    self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                    Outcome::Done { revision: before }
+                }
+                EntryPayload::Blank => Outcome::Done { revision: before },
+            };
+            self.applied = Some(entry.log_id);
+            // Live before it is acknowledged: who is told "done" finds it done.
+            if self.state.revision != before {
+                self.publish.send_replace(Arc::new(self.state.without_requests()));
+            }
+            if let Some(responder) = responder {
+                responder.send(outcome);
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Picture {
+        Picture {
+            state: self.state.clone(),
+            meta: SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() },
+            store: self.store.clone(),
+        }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> io::Result<()> {
+        let data = snapshot.into_inner();
+        // Checked before it is stored: a snapshot this version cannot read must not replace a good one.
+        let state = pb::State::decode(data.as_slice()).map_err(broken)?;
+        wire::state_in(state).map_err(broken)?;
+        self.store.save_snapshot(wire::snapshot_meta_out(meta), data.clone()).await?;
+        self.replace(meta, &data)
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        let Some((meta, data)) = self.store.kept().snapshot.clone() else { return Ok(None) };
+        let meta = wire::snapshot_meta_in(meta).map_err(broken)?;
+        Ok(Some(Snapshot { meta, snapshot: Cursor::new(data.to_vec()) }))
+    }
+}
+
+/// The state at one moment, on its way to disk.
+pub(super) struct Picture {
+    state: State,
+    meta: SnapshotMeta,
+    store: Store,
+}
+
+impl RaftSnapshotBuilder<Types> for Picture {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        let data = wire::state_out(&self.state).encode_to_vec();
+        self.store.save_snapshot(wire::snapshot_meta_out(&self.meta), data.clone()).await?;
+        Ok(Snapshot { meta: self.meta.clone(), snapshot: Cursor::new(data) })
+    }
+}

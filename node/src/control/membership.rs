@@ -1,0 +1,155 @@
+//! How this node comes into its cluster: forms it, or returns to it; later, joins it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::{Config, Instant as _, ServerState, SnapshotPolicy, TokioInstant};
+use tandem_proto::raft::v1 as pb;
+use tokio::sync::watch;
+
+use super::formation::{self, Founding, Start};
+use super::handle::Control;
+use super::machine::Machine;
+use super::network::{self, Network, Seal};
+use super::raft::{Raft, Types};
+use super::standing::{Member, Role, Standing};
+use super::state::State;
+use super::store::Store;
+use super::succession;
+use super::timers::Timers;
+use super::wire;
+
+/// Why consensus does not run here.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// This node must not take part.
+    #[error(transparent)]
+    Formation(#[from] formation::Error),
+    /// openraft did not start.
+    #[error("consensus does not start: {0}")]
+    Raft(String),
+}
+
+/// The services of the node port that belong to consensus. Serve them before [`Doors::enter`]: forming needs them.
+#[derive(Clone)]
+pub struct Doors {
+    founding: Founding,
+    timers: Timers,
+    store: Store,
+    raft: network::Service,
+}
+
+impl Doors {
+    /// Doors to a node that was told `founding` and remembers `store`.
+    pub fn new(founding: Founding, timers: Timers, store: Store) -> Self {
+        Self { founding, timers, store, raft: network::Service::default() }
+    }
+
+    /// Adds the services to a gRPC router.
+    pub fn serve(&self, router: tonic::service::RoutesBuilder) -> tonic::service::RoutesBuilder {
+        let mut router = router;
+        let formation = formation::Service { founding: self.founding.clone(), store: self.store.clone() };
+        router.add_service(self.raft.clone().server());
+        router.add_service(pb::formation_server::FormationServer::new(formation));
+        router
+    }
+
+    /// Forms or re-enters the cluster; returns when consensus runs on this node (which may be before there is a leader).
+    ///
+    /// # Errors
+    /// If this node must not take part, or its store is unusable.
+    pub async fn enter(self) -> Result<Control, Error> {
+        let returning = self.store.formed();
+        let (identity, start) = formation::form(&self.founding, &self.store).await?;
+        if returning {
+            // A restart forgets the lease that this node granted by acknowledging a heartbeat: sit it out, or the address
+            // could be claimed by a new leader while the old one still holds it.
+            tokio::time::sleep(self.timers.lease).await;
+        }
+        let seal = Seal {
+            cluster_id: identity.cluster_id.clone(),
+            epoch: identity.epoch,
+            me: identity.node,
+            lease: self.timers.lease,
+        };
+        let (publish, state) = watch::channel(Arc::new(State::default()));
+        let machine = Machine::restored(self.store.clone(), publish).map_err(|e| Error::Raft(e.to_string()))?;
+        let config = config(&self.founding.cluster, self.timers).map_err(Error::Raft)?;
+        let raft = Raft::new(identity.node, config, Network { seal: seal.clone() }, self.store.clone(), machine)
+            .await
+            .map_err(|e| Error::Raft(e.to_string()))?;
+        let standing = publish_standing(&raft);
+        self.raft.start(raft.clone(), seal);
+        if start == Start::Initialize {
+            let founders: Vec<Member> = identity.founders.into_iter().map(wire::member_in).collect();
+            raft.initialize(network::by_id(&founders)).await.map_err(|e| Error::Raft(e.to_string()))?;
+            tracing::info!(cluster = %self.founding.cluster, nodes = founders.len(), "the cluster is formed");
+        }
+        let control = Control { raft, state, standing };
+        let me = self.founding.peers.iter().find(|m| m.name == self.founding.name);
+        if me.is_some_and(|m| m.role == Role::Witness) {
+            tokio::spawn(succession::hand_on(control.clone()));
+        }
+        Ok(control)
+    }
+}
+
+fn config(cluster: &str, timers: Timers) -> Result<Arc<Config>, String> {
+    let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+    let config = Config {
+        cluster_name: cluster.to_owned(),
+        heartbeat_interval: ms(timers.heartbeat),
+        election_timeout_min: ms(timers.election_min),
+        election_timeout_max: ms(timers.lease),
+        max_payload_entries: 64,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(1000),
+        max_in_snapshot_log_to_keep: 200,
+        // A returning peer is caught up soon; the default begins at 200 ms.
+        backoff: "50ms 100ms 200ms 500ms".to_owned(),
+        api_channel_size: Some(1024),
+        notification_channel_size: Some(1024),
+        state_machine_channel_size: Some(1024),
+        enable_pre_vote: Some(true),
+        // A restarted leader must win an election: its old lease is nobody's.
+        enable_leader_restore: Some(false),
+        ..Config::default()
+    };
+    config.validate().map(Arc::new).map_err(|e| e.to_string())
+}
+
+/// openraft's metrics as [`Standing`], one for each change.
+fn publish_standing(raft: &Raft) -> watch::Receiver<Standing> {
+    let mut metrics = raft.metrics();
+    let (publish, standing) = watch::channel(look(&metrics.borrow_watched().clone()));
+    tokio::spawn(async move {
+        while metrics.changed().await.is_ok() {
+            let now = look(&metrics.borrow_watched().clone());
+            publish.send_replace(now);
+        }
+    });
+    standing
+}
+
+fn look(m: &openraft::RaftMetrics<Types>) -> Standing {
+    let leads = m.state == ServerState::Leader && m.vote.committed;
+    let membership = m.membership_config.membership();
+    Standing {
+        me: m.id,
+        term: m.current_term,
+        leader: m.current_leader,
+        quorum_acked: m.last_quorum_acked.as_ref().filter(|_| leads).and_then(|at| std_instant(at)),
+        // The first entry of a term is the leader's own: once that is applied, all before it is.
+        caught_up: leads && m.last_applied.as_ref().is_some_and(|id| id.leader_id == m.vote.leader_id),
+        applied: m.last_applied.as_ref().map_or(0, |id| id.index),
+        members: Arc::new(membership.nodes().map(|(id, node)| (*id, node.clone())).collect()),
+        voters: Arc::new(membership.voter_ids().collect()),
+        fatal: m.running_state.as_ref().err().map(ToString::to_string),
+    }
+}
+
+/// openraft keeps its instants closed. Our clock is read before its age, so the result errs to the past: a shorter lease.
+fn std_instant(at: &TokioInstant) -> Option<Instant> {
+    let now = Instant::now();
+    now.checked_sub(at.elapsed())
+}

@@ -1,0 +1,329 @@
+//! Carries Raft messages: one channel per peer out, one service in, and a check of who speaks for which cluster.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io::Cursor;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{RPCOption, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
+    VoteRequest, VoteResponse,
+};
+use openraft::{AnyError, OptionalSend, RaftNetworkFactory};
+use tandem_proto::raft::v1 as pb;
+use tandem_proto::raft::v1::raft_client::RaftClient;
+use tokio_stream::StreamExt;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::raft::{Raft, Snapshot, SnapshotData, Types, Vote};
+use super::standing::{Member, NodeId};
+use super::wire;
+
+/// A message holds a few hundred config edits at most; a snapshot comes in chunks.
+const MAX_MESSAGE: usize = 16 << 20;
+const CHUNK: usize = 1 << 20;
+
+/// Which cluster we speak for: on every message, checked by every receiver.
+#[derive(Debug, Clone)]
+pub(super) struct Seal {
+    pub(super) cluster_id: Vec<u8>,
+    pub(super) epoch: u64,
+    pub(super) me: NodeId,
+    pub(super) lease: Duration,
+}
+
+impl Seal {
+    fn lease_ms(&self) -> u32 {
+        u32::try_from(self.lease.as_millis()).unwrap_or(u32::MAX)
+    }
+
+    fn envelope(&self, to: NodeId) -> pb::Envelope {
+        pb::Envelope {
+            cluster_id: self.cluster_id.clone(),
+            epoch: self.epoch,
+            from: self.me,
+            to,
+            lease_ms: self.lease_ms(),
+        }
+    }
+
+    /// A stranger's message is refused before consensus sees it.
+    fn check(&self, envelope: Option<&pb::Envelope>) -> Result<(), Status> {
+        let e = envelope.ok_or_else(|| Status::invalid_argument("no envelope"))?;
+        let refuse = |why: String| Err(Status::failed_precondition(why));
+        if e.cluster_id != self.cluster_id {
+            return refuse(format!("node {} speaks for another cluster; look at [peers] in its node.toml", e.from));
+        }
+        if e.epoch != self.epoch {
+            return refuse(format!(
+                "node {} is of epoch {}, this cluster of {}; wipe and rejoin the older one",
+                e.from, e.epoch, self.epoch
+            ));
+        }
+        if e.to != self.me {
+            return refuse(format!("this is node {}, not {}; look at the addresses in [peers]", self.me, e.to));
+        }
+        if e.lease_ms != self.lease_ms() {
+            let (theirs, ours) = (e.lease_ms, self.lease_ms());
+            return refuse(format!(
+                "node {} has a lease of {theirs} ms, this one {ours} ms; set the same control.timers on all nodes",
+                e.from
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A channel that connects when first used, again after each loss, and notices a silent peer.
+pub(super) fn channel(address: &str) -> Result<Channel, tonic::transport::Error> {
+    Ok(Endpoint::from_shared(format!("http://{address}"))?
+        .tcp_nodelay(true)
+        .connect_timeout(Duration::from_millis(250))
+        .http2_keep_alive_interval(Duration::from_secs(1))
+        .keep_alive_timeout(Duration::from_secs(1))
+        .keep_alive_while_idle(true)
+        .connect_lazy())
+}
+
+/// Makes a connection per peer for openraft.
+pub(super) struct Network {
+    pub(super) seal: Seal,
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Peer;
+
+    async fn new_client(&mut self, id: NodeId, member: &Member) -> Peer {
+        Peer {
+            id,
+            seal: self.seal.clone(),
+            // An address that is none was refused long before; a peer that cannot be dialled is a peer that is away.
+            client: channel(&member.address).ok().map(|c| {
+                RaftClient::new(c).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
+            }),
+            refusals: Refusals::default(),
+        }
+    }
+}
+
+/// The way to one peer.
+pub(super) struct Peer {
+    id: NodeId,
+    seal: Seal,
+    client: Option<RaftClient<Channel>>,
+    refusals: Refusals,
+}
+
+/// A peer that refuses us does so twenty times a second: each reason is said once.
+#[derive(Default)]
+struct Refusals(Arc<Mutex<String>>);
+
+impl Refusals {
+    fn say(&self, peer: NodeId, status: &Status) {
+        if status.code() != tonic::Code::FailedPrecondition {
+            return;
+        }
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last != status.message() {
+            status.message().clone_into(&mut last);
+            tracing::error!(peer, "refused by a peer: {}", status.message());
+        }
+    }
+}
+
+fn away(e: impl std::fmt::Display) -> RPCError<Types> {
+    RPCError::Unreachable(Unreachable::new(&AnyError::error(e)))
+}
+
+impl Peer {
+    async fn call<T, F>(
+        &mut self,
+        option: &RPCOption,
+        ask: impl FnOnce(RaftClient<Channel>) -> F,
+    ) -> Result<T, RPCError<Types>>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let client = self.client.clone().ok_or_else(|| away("no usable address"))?;
+        match tokio::time::timeout(option.hard_ttl(), ask(client)).await {
+            Err(_) => Err(RPCError::Network(NetworkError::new(&AnyError::error("no answer in time")))),
+            Ok(Err(status)) => {
+                self.refusals.say(self.id, &status);
+                Err(away(status.message()))
+            }
+            Ok(Ok(reply)) => Ok(reply.into_inner()),
+        }
+    }
+}
+
+impl RaftNetworkV2<Types> for Peer {
+    type SnapshotData = SnapshotData;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        let message = wire::append_out(self.seal.envelope(self.id), rpc);
+        let reply = self.call(&option, |mut c| async move { c.append(message).await }).await?;
+        wire::append_reply_in(reply).map_err(away)
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        let message = wire::vote_request_out(self.seal.envelope(self.id), &rpc);
+        let reply = self.call(&option, |mut c| async move { c.request_vote(message).await }).await?;
+        wire::vote_reply_in(reply).map_err(away)
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        let message = wire::vote_request_out(self.seal.envelope(self.id), &rpc);
+        let reply = self.call(&option, |mut c| async move { c.pre_vote(message).await }).await?;
+        wire::vote_reply_in(reply).map_err(away)
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        let head = pb::SnapshotHead {
+            envelope: Some(self.seal.envelope(self.id)),
+            vote: Some(wire::vote_out(&vote)),
+            meta: Some(wire::snapshot_meta_out(&snapshot.meta)),
+        };
+        let chunks = chunked(head, snapshot.snapshot.into_inner());
+        let send = self.call(&option, |mut c| async move { c.install_snapshot(tokio_stream::iter(chunks)).await });
+        let reply = tokio::select! {
+            closed = cancel => return Err(StreamingError::Closed(closed)),
+            reply = send => reply,
+        };
+        let failed = |e: &dyn std::fmt::Display| StreamingError::Unreachable(Unreachable::new(&AnyError::error(e)));
+        let reply = reply.map_err(|e| failed(&e))?;
+        Ok(SnapshotResponse { vote: wire::vote_in(reply.vote).map_err(|e| failed(&e))? })
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        rpc: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        let message = wire::transfer_out(self.seal.envelope(self.id), &rpc);
+        let reply = self.call(&option, |mut c| async move { c.transfer(message).await }).await?;
+        wire::transfer_reply_in(reply).map_err(away)
+    }
+}
+
+fn chunked(head: pb::SnapshotHead, data: Vec<u8>) -> Vec<pb::SnapshotChunk> {
+    let first = pb::SnapshotChunk { head: Some(head), data: Vec::new() };
+    let rest = data.chunks(CHUNK).map(|c| pb::SnapshotChunk { head: None, data: c.to_vec() });
+    std::iter::once(first).chain(rest).collect()
+}
+
+/// The receiving side. Until consensus runs here (booting, forming) it answers UNAVAILABLE.
+#[derive(Clone, Default)]
+pub(super) struct Service {
+    running: Arc<OnceLock<(Raft, Seal)>>,
+}
+
+impl Service {
+    pub(super) fn start(&self, raft: Raft, seal: Seal) {
+        // A second start cannot happen: a node runs consensus once in its life.
+        let _ = self.running.set((raft, seal));
+    }
+
+    fn raft(&self, envelope: Option<&pb::Envelope>) -> Result<&Raft, Status> {
+        let (raft, seal) = self.running.get().ok_or_else(|| Status::unavailable("this node is starting"))?;
+        seal.check(envelope).map(|()| raft)
+    }
+}
+
+fn malformed(e: impl std::fmt::Display) -> Status {
+    Status::invalid_argument(e.to_string())
+}
+
+fn failed(e: impl std::fmt::Display) -> Status {
+    Status::internal(e.to_string())
+}
+
+#[tonic::async_trait]
+impl pb::raft_server::Raft for Service {
+    async fn append(&self, request: Request<pb::AppendRequest>) -> Result<Response<pb::AppendReply>, Status> {
+        let message = request.into_inner();
+        let raft = self.raft(message.envelope.as_ref())?;
+        let reply = raft.append_entries(wire::append_in(message).map_err(malformed)?).await.map_err(failed)?;
+        Ok(Response::new(wire::append_reply_out(reply)))
+    }
+
+    async fn request_vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteReply>, Status> {
+        let message = request.into_inner();
+        let raft = self.raft(message.envelope.as_ref())?;
+        let reply = raft.vote(wire::vote_request_in(message).map_err(malformed)?).await.map_err(failed)?;
+        Ok(Response::new(wire::vote_reply_out(&reply)))
+    }
+
+    async fn pre_vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteReply>, Status> {
+        let message = request.into_inner();
+        let raft = self.raft(message.envelope.as_ref())?;
+        let reply = raft.pre_vote(wire::vote_request_in(message).map_err(malformed)?).await.map_err(failed)?;
+        Ok(Response::new(wire::vote_reply_out(&reply)))
+    }
+
+    async fn transfer(&self, request: Request<pb::TransferRequest>) -> Result<Response<pb::TransferReply>, Status> {
+        let message = request.into_inner();
+        let raft = self.raft(message.envelope.as_ref())?;
+        let reply =
+            raft.handle_transfer_leader(wire::transfer_in(message).map_err(malformed)?).await.map_err(failed)?;
+        Ok(Response::new(wire::transfer_reply_out(reply)))
+    }
+
+    async fn install_snapshot(
+        &self,
+        request: Request<Streaming<pb::SnapshotChunk>>,
+    ) -> Result<Response<pb::SnapshotReply>, Status> {
+        let mut chunks = request.into_inner();
+        let head = chunks
+            .next()
+            .await
+            .transpose()?
+            .and_then(|c| c.head)
+            .ok_or_else(|| malformed("a snapshot without head"))?;
+        let raft = self.raft(head.envelope.as_ref())?;
+        let mut data = Vec::new();
+        while let Some(chunk) = chunks.next().await.transpose()? {
+            data.extend_from_slice(&chunk.data);
+        }
+        let meta = wire::snapshot_meta_in(head.meta.ok_or_else(|| malformed("a snapshot without meta"))?)
+            .map_err(malformed)?;
+        let snapshot = Snapshot { meta, snapshot: Cursor::new(data) };
+        let vote = wire::vote_in(head.vote).map_err(malformed)?;
+        let reply = raft.install_full_snapshot(vote, snapshot).await.map_err(failed)?;
+        Ok(Response::new(pb::SnapshotReply { vote: Some(wire::vote_out(&reply.vote)) }))
+    }
+}
+
+impl Service {
+    pub(super) fn server(self) -> pb::raft_server::RaftServer<Self> {
+        pb::raft_server::RaftServer::new(self)
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE)
+    }
+}
+
+/// Members by id, as openraft wants them.
+pub(super) fn by_id(members: &[Member]) -> BTreeMap<NodeId, Member> {
+    members.iter().map(|m| (m.id, m.clone())).collect()
+}

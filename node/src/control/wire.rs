@@ -1,0 +1,229 @@
+//! Proto types ⇄ Raft types, and nothing else: what goes over the wire and to disk is ours, whatever openraft's own types become.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use openraft::EntryPayload;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse,
+    VoteRequest, VoteResponse,
+};
+use tandem_proto::model::Config;
+use tandem_proto::raft::v1 as pb;
+
+use super::raft::{Change, Entry, LeaderId, LogId, Membership, SnapshotMeta, StoredMembership, Types, Vote};
+use super::standing::{Member, NodeId, Role};
+use super::state::State;
+
+/// A message that no node of this version would have sent.
+#[derive(Debug, thiserror::Error)]
+#[error("malformed message: {0} (a bug, or a node of another version)")]
+pub(super) struct Malformed(&'static str);
+
+pub(super) fn vote_out(v: &Vote) -> pb::Vote {
+    pb::Vote { term: v.leader_id.term, node: v.leader_id.node_id, committed: v.committed }
+}
+
+pub(super) fn vote_in(v: Option<pb::Vote>) -> Result<Vote, Malformed> {
+    let v = v.ok_or(Malformed("no vote"))?;
+    Ok(Vote { leader_id: LeaderId { term: v.term, node_id: v.node }, committed: v.committed })
+}
+
+pub(super) fn log_id_out(id: &LogId) -> pb::LogId {
+    pb::LogId { term: id.leader_id.term, node: id.leader_id.node_id, index: id.index }
+}
+
+pub(super) fn log_id_in(id: pb::LogId) -> LogId {
+    LogId { leader_id: LeaderId { term: id.term, node_id: id.node }, index: id.index }
+}
+
+pub(super) fn member_out(m: &Member) -> pb::Member {
+    let role = match m.role {
+        Role::Proxy => pb::Role::Proxy,
+        Role::Witness => pb::Role::Witness,
+    };
+    pb::Member { id: m.id, name: m.name.clone(), address: m.address.clone(), role: role.into() }
+}
+
+pub(super) fn member_in(m: pb::Member) -> Member {
+    let role = match m.role() {
+        pb::Role::Witness => Role::Witness,
+        pb::Role::Proxy | pb::Role::Unspecified => Role::Proxy,
+    };
+    Member { id: m.id, name: m.name, address: m.address, role }
+}
+
+pub(super) fn membership_out(m: &Membership) -> pb::Membership {
+    let sets = m.get_joint_config().iter();
+    pb::Membership {
+        configs: sets.map(|ids| pb::VoterSet { ids: ids.iter().copied().collect() }).collect(),
+        members: m.nodes().map(|(_, node)| member_out(node)).collect(),
+    }
+}
+
+pub(super) fn membership_in(m: pb::Membership) -> Result<Membership, Malformed> {
+    let configs: Vec<BTreeSet<NodeId>> = m.configs.into_iter().map(|set| set.ids.into_iter().collect()).collect();
+    let nodes: BTreeMap<NodeId, Member> = m.members.into_iter().map(|m| (m.id, member_in(m))).collect();
+    if configs.is_empty() {
+        return Ok(Membership::default());
+    }
+    Membership::new(configs, nodes).map_err(|_| Malformed("a voter that is no member"))
+}
+
+pub(super) fn entry_out(e: Entry) -> pb::Entry {
+    let payload = match e.payload {
+        EntryPayload::Blank => pb::entry::Payload::Blank(pb::Blank {}),
+        EntryPayload::Normal(Change(command)) => pb::entry::Payload::Command(command),
+        EntryPayload::Membership(m) => pb::entry::Payload::Membership(membership_out(&m)),
+    };
+    pb::Entry { log_id: Some(log_id_out(&e.log_id)), payload: Some(payload) }
+}
+
+pub(super) fn entry_in(e: pb::Entry) -> Result<Entry, Malformed> {
+    let log_id = log_id_in(e.log_id.ok_or(Malformed("an entry without a log id"))?);
+    let payload = match e.payload.ok_or(Malformed("an entry of an unknown kind"))? {
+        pb::entry::Payload::Blank(pb::Blank {}) => EntryPayload::Blank,
+        pb::entry::Payload::Command(command) => EntryPayload::Normal(Change(command)),
+        pb::entry::Payload::Membership(m) => EntryPayload::Membership(membership_in(m)?),
+    };
+    Ok(Entry { log_id, payload })
+}
+
+pub(super) fn append_out(envelope: pb::Envelope, r: AppendEntriesRequest<Types>) -> pb::AppendRequest {
+    pb::AppendRequest {
+        envelope: Some(envelope),
+        vote: Some(vote_out(&r.vote)),
+        prev: r.prev_log_id.as_ref().map(log_id_out),
+        entries: r.entries.into_iter().map(entry_out).collect(),
+        leader_commit: r.leader_commit.as_ref().map(log_id_out),
+    }
+}
+
+pub(super) fn append_in(r: pb::AppendRequest) -> Result<AppendEntriesRequest<Types>, Malformed> {
+    Ok(AppendEntriesRequest {
+        vote: vote_in(r.vote)?,
+        prev_log_id: r.prev.map(log_id_in),
+        entries: r.entries.into_iter().map(entry_in).collect::<Result<_, _>>()?,
+        leader_commit: r.leader_commit.map(log_id_in),
+    })
+}
+
+pub(super) fn append_reply_out(r: AppendEntriesResponse<Types>) -> pb::AppendReply {
+    use pb::append_reply::Outcome;
+    let outcome = match r {
+        // "All of it" and "nothing was sent" are one answer.
+        AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(None) => Outcome::Success(pb::Blank {}),
+        AppendEntriesResponse::PartialSuccess(Some(id)) => Outcome::Partial(log_id_out(&id)),
+        AppendEntriesResponse::Conflict => Outcome::Conflict(pb::Blank {}),
+        AppendEntriesResponse::HigherVote(v) => Outcome::HigherVote(vote_out(&v)),
+    };
+    pb::AppendReply { outcome: Some(outcome) }
+}
+
+pub(super) fn append_reply_in(r: pb::AppendReply) -> Result<AppendEntriesResponse<Types>, Malformed> {
+    use pb::append_reply::Outcome;
+    Ok(match r.outcome.ok_or(Malformed("an append reply without outcome"))? {
+        Outcome::Success(pb::Blank {}) => AppendEntriesResponse::Success,
+        Outcome::Partial(id) => AppendEntriesResponse::PartialSuccess(Some(log_id_in(id))),
+        Outcome::Conflict(pb::Blank {}) => AppendEntriesResponse::Conflict,
+        Outcome::HigherVote(v) => AppendEntriesResponse::HigherVote(vote_in(Some(v))?),
+    })
+}
+
+pub(super) fn vote_request_out(envelope: pb::Envelope, r: &VoteRequest<Types>) -> pb::VoteRequest {
+    pb::VoteRequest {
+        envelope: Some(envelope),
+        vote: Some(vote_out(&r.vote)),
+        last: r.last_log_id.as_ref().map(log_id_out),
+        transfer: r.leadership_transfer,
+    }
+}
+
+pub(super) fn vote_request_in(r: pb::VoteRequest) -> Result<VoteRequest<Types>, Malformed> {
+    Ok(VoteRequest { vote: vote_in(r.vote)?, last_log_id: r.last.map(log_id_in), leadership_transfer: r.transfer })
+}
+
+pub(super) fn vote_reply_out(r: &VoteResponse<Types>) -> pb::VoteReply {
+    pb::VoteReply {
+        vote: Some(vote_out(&r.vote)),
+        granted: r.vote_granted,
+        last: r.last_log_id.as_ref().map(log_id_out),
+    }
+}
+
+pub(super) fn vote_reply_in(r: pb::VoteReply) -> Result<VoteResponse<Types>, Malformed> {
+    Ok(VoteResponse { vote: vote_in(r.vote)?, vote_granted: r.granted, last_log_id: r.last.map(log_id_in) })
+}
+
+pub(super) fn transfer_out(envelope: pb::Envelope, r: &TransferLeaderRequest<Types>) -> pb::TransferRequest {
+    pb::TransferRequest {
+        envelope: Some(envelope),
+        from_leader: Some(vote_out(r.from_leader())),
+        to: *r.to_node_id(),
+        last: r.last_log_id().map(log_id_out),
+    }
+}
+
+pub(super) fn transfer_in(r: pb::TransferRequest) -> Result<TransferLeaderRequest<Types>, Malformed> {
+    Ok(TransferLeaderRequest::new(vote_in(r.from_leader)?, r.to, r.last.map(log_id_in)))
+}
+
+pub(super) fn transfer_reply_out(r: TransferLeaderResponse<Types>) -> pb::TransferReply {
+    use pb::transfer_reply::{LogNotFlushed, Refusal, VoteChanged};
+    let refusal = r.err().map(|e| match e {
+        TransferLeaderError::VoteChanged { expected, actual } => {
+            Refusal::VoteChanged(VoteChanged { expected: Some(vote_out(&expected)), actual: Some(vote_out(&actual)) })
+        }
+        TransferLeaderError::LogNotFlushed { expected, actual } => Refusal::LogNotFlushed(LogNotFlushed {
+            expected: expected.as_ref().map(log_id_out),
+            actual: actual.as_ref().map(log_id_out),
+        }),
+    });
+    pb::TransferReply { refusal }
+}
+
+pub(super) fn transfer_reply_in(r: pb::TransferReply) -> Result<TransferLeaderResponse<Types>, Malformed> {
+    use pb::transfer_reply::Refusal;
+    Ok(match r.refusal {
+        None => Ok(()),
+        Some(Refusal::VoteChanged(r)) => {
+            Err(TransferLeaderError::VoteChanged { expected: vote_in(r.expected)?, actual: vote_in(r.actual)? })
+        }
+        Some(Refusal::LogNotFlushed(r)) => Err(TransferLeaderError::LogNotFlushed {
+            expected: r.expected.map(log_id_in),
+            actual: r.actual.map(log_id_in),
+        }),
+    })
+}
+
+pub(super) fn snapshot_meta_out(m: &SnapshotMeta) -> pb::SnapshotMeta {
+    pb::SnapshotMeta {
+        last: m.last_log_id.as_ref().map(log_id_out),
+        membership_at: m.last_membership.log_id().as_ref().map(log_id_out),
+        membership: Some(membership_out(m.last_membership.membership())),
+    }
+}
+
+pub(super) fn snapshot_meta_in(m: pb::SnapshotMeta) -> Result<SnapshotMeta, Malformed> {
+    let membership = membership_in(m.membership.ok_or(Malformed("a snapshot without membership"))?)?;
+    Ok(SnapshotMeta {
+        last_log_id: m.last.map(log_id_in),
+        last_membership: StoredMembership::new(m.membership_at.map(log_id_in), membership),
+    })
+}
+
+pub(super) fn state_out(s: &State) -> pb::State {
+    pb::State {
+        revision: s.revision,
+        config: Some((&*s.config).into()),
+        requests: s.requests().map(|(id, revision)| pb::Remembered { request_id: id.to_owned(), revision }).collect(),
+        changed_at_unix_ms: s.changed_at_unix_ms,
+        changed_by: s.changed_by.clone(),
+    }
+}
+
+pub(super) fn state_in(s: pb::State) -> Result<State, Malformed> {
+    let config = Config::try_from(&s.config.unwrap_or_default())
+        .map_err(|_| Malformed("a state whose config this version does not accept"))?;
+    let requests = s.requests.into_iter().map(|r| (r.request_id, r.revision));
+    Ok(State::restored(s.revision, config, (s.changed_at_unix_ms, s.changed_by), requests))
+}
