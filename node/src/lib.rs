@@ -6,8 +6,10 @@
 //!  2  control      1  config       0  tandem-proto
 //! ```
 
+pub mod admin;
 pub mod config;
 pub mod control;
 pub mod demo;
+pub mod node;
 pub mod proxy;
 pub mod vip;

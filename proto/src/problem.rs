@@ -41,6 +41,11 @@ impl Problems {
         }
     }
 
+    /// Takes over what someone else found at the same time; two may find the same path wrong for their own reasons.
+    pub fn append(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// True if nothing is wrong.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

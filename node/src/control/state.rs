@@ -135,3 +135,130 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    //! Golden scripts: `scripts/*.txt`. A line `> [id=ID] [expect=N] edit; edit` is applied; what follows is what came of it.
+    //! `UPDATE_SCRIPTS=1 cargo test` writes what comes of it now.
+
+    use std::fmt::Write as _;
+
+    use super::*;
+    use tandem_proto::config::v1 as pb;
+    use tandem_proto::config::v1::edit::Edit;
+
+    #[test]
+    fn golden_scripts() {
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/src/control/scripts");
+        let mut ran = 0;
+        for file in std::fs::read_dir(dir).unwrap() {
+            let path = file.unwrap().path();
+            let script = std::fs::read_to_string(&path).unwrap();
+            let played = play(&script);
+            if std::env::var_os("UPDATE_SCRIPTS").is_some() {
+                std::fs::write(&path, &played).unwrap();
+                continue;
+            }
+            assert_eq!(played, script, "{}", path.display());
+            ran += 1;
+        }
+        let updated = std::env::var_os("UPDATE_SCRIPTS").is_some();
+        assert!(updated || ran >= 5, "the scripts are not where they are looked for");
+    }
+
+    fn play(script: &str) -> String {
+        let mut state = State::default();
+        let mut out = String::new();
+        for line in script.lines().filter(|l| l.is_empty() || l.starts_with(['#', '>', '?'])) {
+            writeln!(out, "{line}").unwrap();
+            if line == "? config" {
+                out.push_str(&indent(&tandem_proto::document::render(&state.config)));
+            } else if line == "? restart" {
+                let again = State::restored(
+                    state.revision,
+                    (*state.config).clone(),
+                    (state.changed_at_unix_ms, state.changed_by.clone()),
+                    state.requests().map(|(id, at)| (id.to_owned(), at)),
+                );
+                assert_eq!(again, state);
+                state = again;
+            } else if let Some(words) = line.strip_prefix("> ") {
+                match state.apply(&command(words)) {
+                    Outcome::Done { revision } => writeln!(out, "  done: revision {revision}").unwrap(),
+                    Outcome::Refused { problems, revision } => {
+                        writeln!(out, "  refused at revision {revision}:").unwrap();
+                        out.push_str(&indent(&problems.to_string()));
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    fn indent(text: &str) -> String {
+        text.lines().filter(|l| !l.is_empty()).map(|l| format!("    {l}\n")).collect()
+    }
+
+    fn command(words: &str) -> Command {
+        let mut command = Command { actor: "script".into(), ..Default::default() };
+        let mut rest = words;
+        while let Some((word, after)) = rest.split_once(' ') {
+            if let Some(id) = word.strip_prefix("id=") {
+                command.request_id = id.into();
+            } else if let Some(n) = word.strip_prefix("expect=") {
+                command.expect_revision = n.parse().ok();
+            } else {
+                break;
+            }
+            rest = after;
+        }
+        command.edits = rest.split(';').map(|e| pb::Edit { edit: edit(e.trim()) }).collect();
+        command
+    }
+
+    fn edit(text: &str) -> Option<Edit> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let backend = |address: &str| Some(pb::Backend { address: address.into(), ..Default::default() });
+        Some(match *words.as_slice() {
+            ["add-listener", name, address] => Edit::AddListener(pb::Listener { name: name.into(), address: address.into() }),
+            ["rm-listener", name] => Edit::RemoveListener(name.into()),
+            ["add-route", name, host, path, upstream] => Edit::AddRoute(pb::Route {
+                name: name.into(),
+                host: host.into(),
+                path: path.into(),
+                upstream: upstream.into(),
+            }),
+            ["rm-route", name] => Edit::RemoveRoute(name.into()),
+            ["add-upstream", name] => Edit::AddUpstream(pb::Upstream { name: name.into(), ..Default::default() }),
+            ["set-balance", name, balance] => Edit::SetUpstream(pb::SetUpstream {
+                name: name.into(),
+                balance: pb::Balance::from_str_name(balance).map(Into::into),
+                check: None,
+            }),
+            ["rm-upstream", name] => Edit::RemoveUpstream(name.into()),
+            ["add-backend", upstream, address] => {
+                Edit::AddBackend(pb::AddBackend { upstream: upstream.into(), backend: backend(address) })
+            }
+            ["weight", upstream, address, weight] => Edit::SetBackend(pb::SetBackend {
+                upstream: upstream.into(),
+                address: address.into(),
+                weight: weight.parse().ok(),
+                state: None,
+            }),
+            ["drain", upstream, address] => Edit::SetBackend(pb::SetBackend {
+                upstream: upstream.into(),
+                address: address.into(),
+                weight: None,
+                state: Some(pb::BackendState::Draining.into()),
+            }),
+            ["rm-backend", upstream, address] => {
+                Edit::RemoveBackend(pb::RemoveBackend { upstream: upstream.into(), address: address.into() })
+            }
+            ["add-vip", name, address] => Edit::AddVip(pb::Vip { name: name.into(), address: address.into() }),
+            ["rm-vip", name] => Edit::RemoveVip(name.into()),
+            ["unknown"] => return None,
+            _ => panic!("no edit: {text}"),
+        })
+    }
+}

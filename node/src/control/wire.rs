@@ -227,3 +227,57 @@ pub(super) fn state_in(s: pb::State) -> Result<State, Malformed> {
     let requests = s.requests.into_iter().map(|r| (r.request_id, r.revision));
     Ok(State::restored(s.revision, config, (s.changed_at_unix_ms, s.changed_by), requests))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use prost::Message;
+    use tandem_proto::config::v1::Command;
+
+    use super::*;
+
+    fn id(term: u64, node: u64, index: u64) -> LogId {
+        LogId { leader_id: LeaderId { term, node_id: node }, index }
+    }
+
+    fn membership() -> Membership {
+        let witness = Member { id: 3, name: "w".into(), address: "10.0.0.3:7440".into(), role: Role::Witness };
+        let proxy = Member { id: 1, name: "a".into(), address: "10.0.0.1:7440".into(), role: Role::Proxy };
+        Membership::new(vec![BTreeSet::from([1]), BTreeSet::from([1, 3])], BTreeMap::from([(1, proxy), (3, witness)])).unwrap()
+    }
+
+    #[test]
+    fn every_kind_of_entry_comes_back_from_disk_as_it_was() {
+        let command = Command { request_id: "r".into(), expect_revision: Some(0), ..Default::default() };
+        for payload in
+            [EntryPayload::Blank, EntryPayload::Normal(Change(command)), EntryPayload::Membership(membership())]
+        {
+            let entry = Entry { log_id: id(7, 2, 9), payload };
+            let bytes = entry_out(entry.clone()).encode_to_vec();
+            let back = entry_in(pb::Entry::decode(bytes.as_slice()).unwrap()).unwrap();
+            assert_eq!(back, entry);
+        }
+    }
+
+    #[test]
+    fn an_entry_of_a_kind_from_the_future_is_refused_not_skipped() {
+        let entry = pb::Entry { log_id: Some(log_id_out(&id(1, 1, 1))), payload: None };
+        assert!(entry_in(entry).is_err());
+    }
+
+    #[test]
+    fn votes_and_replies_come_back_as_they_were() {
+        let vote = Vote { leader_id: LeaderId { term: 3, node_id: 2 }, committed: true };
+        assert_eq!(vote_in(Some(vote_out(&vote))).unwrap(), vote);
+        for reply in [
+            AppendEntriesResponse::Success,
+            AppendEntriesResponse::PartialSuccess(Some(id(1, 2, 3))),
+            AppendEntriesResponse::Conflict,
+            AppendEntriesResponse::HigherVote(vote),
+        ] {
+            assert_eq!(append_reply_in(append_reply_out(reply.clone())).unwrap(), reply);
+        }
+        let request = VoteRequest { vote, last_log_id: Some(id(1, 1, 1)), leadership_transfer: true };
+        assert_eq!(vote_request_in(vote_request_out(pb::Envelope::default(), &request)).unwrap(), request);
+    }
+}

@@ -1,0 +1,51 @@
+//! Asking the other nodes: one channel each, all at once, and nobody waits long for a dead one.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tandem_proto::admin::v1::peer_client::PeerClient;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::control::Member;
+
+/// A node that takes longer is as good as away, for an operator who waits.
+const PATIENCE: Duration = Duration::from_millis(400);
+
+/// Clients to the node ports of the others.
+#[derive(Default)]
+pub(super) struct Peers(Mutex<BTreeMap<String, PeerClient<Channel>>>);
+
+impl Peers {
+    fn client(&self, address: &str) -> Result<PeerClient<Channel>, Status> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = known.get(address) {
+            return Ok(client.clone());
+        }
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|e| Status::internal(e.to_string()))?;
+        let channel = endpoint.connect_timeout(PATIENCE).tcp_nodelay(true).connect_lazy();
+        let client = PeerClient::new(channel);
+        known.insert(address.to_owned(), client.clone());
+        Ok(client)
+    }
+
+    /// The same question to each of `members`, at once; answers in their order.
+    pub(super) async fn ask<T, F>(&self, members: &[Member], question: impl Fn(PeerClient<Channel>) -> F) -> Vec<Result<T, Status>>
+    where
+        F: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        let asked = members.iter().map(|m| {
+            let answer = self.client(&m.address).map(&question);
+            async move {
+                match tokio::time::timeout(PATIENCE, answer?).await {
+                    Ok(reply) => reply.map(tonic::Response::into_inner),
+                    Err(_) => Err(Status::deadline_exceeded("no answer in time")),
+                }
+            }
+        });
+        join_all(asked).await
+    }
+}

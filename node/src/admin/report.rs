@@ -1,0 +1,61 @@
+//! What only this node knows of itself, as a message.
+
+use std::time::Instant;
+
+use tandem_proto::admin::v1 as pb;
+
+use crate::control::Control;
+use crate::proxy;
+
+use super::service::Rooms;
+
+/// This node's own view, now.
+pub(super) fn report(name: &str, started: Instant, rooms: &Rooms) -> pb::NodeReport {
+    let here = rooms.control.here();
+    let mut report = pb::NodeReport {
+        name: name.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        revision: rooms.control.now().revision,
+        applied: here.applied,
+        uptime_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        leader: here.leader.unwrap_or(0),
+        term: here.term,
+        leads: leads(&rooms.control, rooms.lease),
+        fatal: here.fatal.unwrap_or_default(),
+        ..Default::default()
+    };
+    if let Some(plane) = &rooms.plane {
+        report.held = plane.keeper.held().borrow().iter().map(ToString::to_string).collect();
+        let seen = plane.proxy.report();
+        report.sessions = seen.sessions;
+        report.listeners = seen.listeners.into_iter().map(listener).collect();
+        report.backends = seen.backends.into_iter().map(backend).collect();
+    }
+    report
+}
+
+/// A leader whose lease has run out is none.
+pub(super) fn leads(control: &Control, lease: std::time::Duration) -> bool {
+    control.here().lease_end(lease).is_some_and(|end| Instant::now() < end)
+}
+
+fn listener(l: proxy::ListenerReport) -> pb::ListenerReport {
+    let (state, error) = match l.state {
+        proxy::ListenerState::Bound => (pb::ListenerState::Bound, String::new()),
+        proxy::ListenerState::Away => (pb::ListenerState::Away, String::new()),
+        proxy::ListenerState::Failed(error) => (pb::ListenerState::Failed, error),
+    };
+    pb::ListenerReport { name: l.name.to_string(), address: l.address.to_string(), state: state.into(), error }
+}
+
+fn backend(b: proxy::BackendReport) -> pb::BackendReport {
+    pb::BackendReport {
+        upstream: b.upstream.to_string(),
+        address: b.address.to_string(),
+        up: b.up,
+        error: b.error.unwrap_or_default(),
+        sessions: b.sessions,
+        sessions_total: b.sessions_total,
+        requests_total: b.requests_total,
+    }
+}

@@ -1,0 +1,334 @@
+//! The two gRPC services of the node port that are not consensus: Admin for operators, Peer for the other nodes.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tandem_proto::Problems;
+use tandem_proto::admin::v1 as pb;
+use tandem_proto::config::v1::{Command, Listener};
+use tonic::{Request, Response, Status};
+
+use crate::config::model::Config;
+use crate::control::state::{Outcome, State};
+use crate::control::{Control, Error, Member, Role, ranked};
+use crate::proxy::{self, Proxy};
+use crate::vip::Keeper;
+
+use super::peers::Peers;
+use super::report::{leads, report};
+use super::status::{self, Gathered};
+
+/// How long the new holder gets to take over in a move, before the old one takes the address back.
+const MOVE_PATIENCE: Duration = Duration::from_secs(1);
+/// A command holds a whole document at most.
+const MAX_MESSAGE: usize = 16 << 20;
+
+/// Who this node is to an operator.
+#[derive(Debug, Clone)]
+pub struct Who {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Name of this node.
+    pub name: String,
+    /// The node port authenticates nobody, also beyond loopback.
+    pub insecure: bool,
+}
+
+/// The rooms below, once they run.
+pub struct Rooms {
+    /// Consensus.
+    pub control: Control,
+    /// The lease length.
+    pub lease: Duration,
+    /// Absent on a witness.
+    pub plane: Option<Plane>,
+}
+
+/// What a proxy has and a witness has not.
+#[derive(Clone)]
+pub struct Plane {
+    /// The data plane.
+    pub proxy: Proxy,
+    /// The keeper of the virtual addresses.
+    pub keeper: Keeper,
+}
+
+/// The services. Until [`Admin::open`] they answer UNAVAILABLE.
+#[derive(Clone)]
+pub struct Admin {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    who: Who,
+    started: Instant,
+    rooms: OnceLock<Rooms>,
+    peers: Peers,
+}
+
+impl Admin {
+    /// Services of a node that is still starting.
+    pub fn new(who: Who) -> Self {
+        let shared = Shared { who, started: Instant::now(), rooms: OnceLock::new(), peers: Peers::default() };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// From now on they answer.
+    pub fn open(&self, rooms: Rooms) {
+        // A node opens once in its life.
+        let _ = self.shared.rooms.set(rooms);
+    }
+
+    /// Adds the services to a gRPC router.
+    pub fn serve(&self, mut router: tonic::service::RoutesBuilder) -> tonic::service::RoutesBuilder {
+        let admin = pb::admin_server::AdminServer::new(self.clone());
+        router.add_service(admin.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE));
+        router.add_service(pb::peer_server::PeerServer::new(self.clone()));
+        router
+    }
+
+    fn rooms(&self) -> Result<&Rooms, Status> {
+        let starting = || Status::unavailable(format!("{} is starting: it waits for its peers", self.shared.who.name));
+        self.shared.rooms.get().ok_or_else(starting)
+    }
+
+    /// Gives the addresses and the leadership to another proxy, if this node has them and there is one: the polite end.
+    pub async fn hand_over(&self) {
+        let Ok(rooms) = self.rooms() else { return };
+        if !leads(&rooms.control, rooms.lease) {
+            return;
+        }
+        for next in self.standbys(rooms).await {
+            match self.move_to(rooms, &next).await {
+                Ok(took) => return tracing::info!(to = %next.name, ?took, "handed over"),
+                Err(e) => tracing::warn!(to = %next.name, "did not take over: {}", e.message()),
+            }
+        }
+    }
+
+    /// The other proxies that answer now, the one with the longest log first.
+    async fn standbys(&self, rooms: &Rooms) -> Vec<Member> {
+        let candidates = ranked(&rooms.control);
+        let answers = self.shared.peers.ask(&candidates, |mut c| async move { c.report(pb::ReportRequest {}).await }).await;
+        let fit = |(m, answer): (Member, Result<pb::NodeReport, Status>)| answer.is_ok_and(|r| r.fatal.is_empty()).then_some(m);
+        candidates.into_iter().zip(answers).filter_map(fit).collect()
+    }
+
+    /// Release here → transfer → the other claims. The addresses are nobody's in between, about 10 ms.
+    async fn move_to(&self, rooms: &Rooms, to: &Member) -> Result<Duration, Status> {
+        let start = Instant::now();
+        if let Some(plane) = &rooms.plane {
+            plane.keeper.release(MOVE_PATIENCE).await;
+        }
+        rooms.control.transfer(to.id, MOVE_PATIENCE).await.map_err(|e| self.refusal(&e))?;
+        Ok(start.elapsed())
+    }
+
+    /// The leader, or where to find it.
+    fn as_leader(&self) -> Result<&Rooms, Status> {
+        let rooms = self.rooms()?;
+        let here = rooms.control.here();
+        match here.leader_member() {
+            Some(leader) if leader.id != here.me => Err(self.refusal(&Error::NotLeader(leader.clone()))),
+            Some(_) if here.fatal.is_none() => Ok(rooms),
+            _ => Err(self.refusal(&rooms.control.no_quorum())),
+        }
+    }
+
+    fn refusal(&self, e: &Error) -> Status {
+        match e {
+            Error::NotLeader(leader) => {
+                let mut status = Status::failed_precondition(e.to_string());
+                if let Ok(address) = leader.address.parse() {
+                    status.metadata_mut().insert("tandem-leader", address);
+                }
+                status
+            }
+            Error::NoQuorum(_) | Error::Fatal(_) => Status::unavailable(format!("{}: {e}", self.shared.who.name)),
+        }
+    }
+
+    async fn gather(&self, rooms: &Rooms) -> Vec<pb::NodeStatus> {
+        let here = rooms.control.here();
+        let members: Vec<Member> = here.members.values().cloned().collect();
+        let others: Vec<Member> = members.iter().filter(|m| m.id != here.me).cloned().collect();
+        let answers = self.shared.peers.ask(&others, |mut c| async move { c.report(pb::ReportRequest {}).await }).await;
+        let mut reports: Vec<(u64, Option<pb::NodeReport>)> =
+            others.iter().map(|m| m.id).zip(answers.into_iter().map(Result::ok)).collect();
+        reports.push((here.me, Some(report(&self.shared.who.name, self.shared.started, rooms))));
+        let status = |m: &Member| {
+            let report = reports.iter().find(|(id, _)| *id == m.id).and_then(|(_, r)| r.clone());
+            pb::NodeStatus {
+                member: Some(member(m)),
+                reachable: report.is_some(),
+                voter: here.voters.contains(&m.id),
+                report,
+            }
+        };
+        members.iter().map(status).collect()
+    }
+
+    /// Asks every proxy whether it could listen there. Nothing is changed yet.
+    async fn try_listeners(&self, rooms: &Rooms, new: &[Listener]) -> (Problems, Vec<String>) {
+        let here = rooms.control.here();
+        let proxies: Vec<Member> =
+            here.members.values().filter(|m| m.role == Role::Proxy && m.id != here.me).cloned().collect();
+        let ask = pb::TryBindRequest { listeners: new.to_vec() };
+        let answers = self.shared.peers.ask(&proxies, |mut c| {
+            let ask = ask.clone();
+            async move { c.try_bind(ask).await }
+        });
+        let mut problems = Problems::from(self.try_here(rooms, new));
+        let mut notes = Vec::new();
+        for (m, answer) in proxies.iter().zip(answers.await) {
+            match answer {
+                Ok(reply) => problems.append(reply.problems.into()),
+                Err(e) => notes.push(format!("{} could not be asked whether it can listen there: {}", m.name, e.message())),
+            }
+        }
+        (problems, notes)
+    }
+
+    fn try_here(&self, rooms: &Rooms, new: &[Listener]) -> Vec<tandem_proto::config::v1::Problem> {
+        let mut problems = Problems::default();
+        let Some(plane) = &rooms.plane else { return problems.into_vec() };
+        for l in new {
+            let Ok(address) = l.address.parse() else { continue };
+            if let Err(e) = plane.proxy.try_bind(address) {
+                let why = format!("cannot be listened on by node {}: {e}", self.shared.who.name);
+                problems.add(format!("listeners.{}.address", l.name), address, why, "free the port there, or choose another");
+            }
+        }
+        problems.into_vec()
+    }
+}
+
+fn member(m: &Member) -> tandem_proto::raft::v1::Member {
+    use tandem_proto::raft::v1 as raft;
+    let role = match m.role {
+        Role::Proxy => raft::Role::Proxy,
+        Role::Witness => raft::Role::Witness,
+    };
+    raft::Member { id: m.id, name: m.name.clone(), address: m.address.clone(), role: role.into() }
+}
+
+/// Listeners that `command` would bring. A command that will be refused brings none: saying why is apply's part.
+fn new_listeners(state: &State, command: &Command) -> Vec<Listener> {
+    let Ok(next) = state.plan(command) else { return Vec::new() };
+    let now: &Config = &state.config;
+    let same = |address| now.listeners.values().any(|l| l.address == address);
+    let fresh = next.listeners.iter().filter(|(_, l)| !same(l.address));
+    fresh.map(|(name, l)| Listener { name: name.to_string(), address: l.address.to_string() }).collect()
+}
+
+fn refused(problems: Problems, revision: u64) -> pb::ChangeReply {
+    let refused = pb::change_reply::Refused { problems: problems.into_vec(), revision };
+    pb::ChangeReply { outcome: Some(pb::change_reply::Outcome::Refused(refused)) }
+}
+
+/// The wall clock, for the record only.
+#[allow(clippy::disallowed_methods)]
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[tonic::async_trait]
+impl pb::admin_server::Admin for Admin {
+    async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusReply>, Status> {
+        let rooms = self.rooms()?;
+        let nodes = self.gather(rooms).await;
+        let state = rooms.control.now();
+        let revision = nodes.iter().filter_map(|n| n.report.as_ref()).map(|r| r.revision).max().unwrap_or(0);
+        let g = Gathered { nodes: &nodes, config: &state.config, revision, insecure: self.shared.who.insecure };
+        let here = rooms.control.here();
+        let leading = status::leading(&nodes);
+        let leader = leading.and_then(|l| nodes.iter().find(|n| n.member.as_ref().is_some_and(|m| m.name == l.name)));
+        Ok(Response::new(pb::StatusReply {
+            cluster: self.shared.who.cluster.clone(),
+            revision,
+            leader: leader.and_then(|n| n.member.as_ref()).map_or(0, |m| m.id),
+            term: leading.map_or(here.term, |l| l.term),
+            quorum: leading.is_some(),
+            vips: status::vips(&g),
+            warnings: status::warnings(&g),
+            next_failure: status::next_failure(&g),
+            answered_by: self.shared.who.name.clone(),
+            nodes,
+        }))
+    }
+
+    async fn get_config(&self, _: Request<pb::GetConfigRequest>) -> Result<Response<pb::GetConfigReply>, Status> {
+        let state = self.rooms()?.control.now();
+        Ok(Response::new(pb::GetConfigReply {
+            revision: state.revision,
+            config: Some((&*state.config).into()),
+            changed_at_unix_ms: state.changed_at_unix_ms,
+            changed_by: state.changed_by.clone(),
+        }))
+    }
+
+    async fn change(&self, request: Request<Command>) -> Result<Response<pb::ChangeReply>, Status> {
+        let rooms = self.as_leader()?;
+        let mut command = request.into_inner();
+        command.at_unix_ms = unix_ms();
+        let state = rooms.control.now();
+        let new = new_listeners(&state, &command);
+        let mut notes = Vec::new();
+        if !new.is_empty() {
+            let (problems, more) = self.try_listeners(rooms, &new).await;
+            if !problems.is_empty() {
+                return Ok(Response::new(refused(problems, state.revision)));
+            }
+            notes = more;
+        }
+        match rooms.control.propose(command).await {
+            Ok(Outcome::Done { revision }) => {
+                let done = pb::change_reply::Done { revision, notes };
+                Ok(Response::new(pb::ChangeReply { outcome: Some(pb::change_reply::Outcome::Done(done)) }))
+            }
+            Ok(Outcome::Refused { problems, revision }) => Ok(Response::new(refused(problems, revision))),
+            Err(e) => Err(self.refusal(&e)),
+        }
+    }
+
+    async fn move_vip(&self, request: Request<pb::MoveVipRequest>) -> Result<Response<pb::MoveVipReply>, Status> {
+        let rooms = self.as_leader()?;
+        let ask = request.into_inner();
+        let vips = &rooms.control.now().config.vips;
+        if !ask.name.is_empty() && !vips.contains_key(ask.name.as_str()) {
+            return Err(Status::invalid_argument(format!("no virtual IP is called {:?}; see: tandemctl vip ls", ask.name)));
+        }
+        if vips.is_empty() {
+            return Err(Status::invalid_argument("there is no virtual IP; add one: tandemctl vip add NAME ADDRESS"));
+        }
+        if ask.to == self.shared.who.name {
+            return Err(Status::invalid_argument(format!("{} holds it already", ask.to)));
+        }
+        let standbys = self.standbys(rooms).await;
+        let chosen = standbys.iter().find(|m| ask.to.is_empty() || m.name == ask.to);
+        let Some(to) = chosen else {
+            let fit: Vec<&str> = standbys.iter().map(|m| m.name.as_str()).collect();
+            let known = if fit.is_empty() { "no other proxy answers".to_owned() } else { format!("it could go to: {}", fit.join(", ")) };
+            let whom = if ask.to.is_empty() { "nobody can take it".to_owned() } else { format!("{} cannot take it", ask.to) };
+            return Err(Status::invalid_argument(format!("{whom}; {known}")));
+        };
+        let took = self.move_to(rooms, to).await?;
+        Ok(Response::new(pb::MoveVipReply {
+            from: self.shared.who.name.clone(),
+            to: to.name.clone(),
+            took_ms: u32::try_from(took.as_millis()).unwrap_or(u32::MAX),
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl pb::peer_server::Peer for Admin {
+    async fn report(&self, _: Request<pb::ReportRequest>) -> Result<Response<pb::NodeReport>, Status> {
+        Ok(Response::new(report(&self.shared.who.name, self.shared.started, self.rooms()?)))
+    }
+
+    async fn try_bind(&self, request: Request<pb::TryBindRequest>) -> Result<Response<pb::TryBindReply>, Status> {
+        let problems = self.try_here(self.rooms()?, &request.into_inner().listeners);
+        Ok(Response::new(pb::TryBindReply { problems }))
+    }
+}

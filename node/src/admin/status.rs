@@ -1,0 +1,238 @@
+//! The cluster in words: what is wrong, and what the next failure would do. Pure.
+
+use tandem_proto::admin::v1::{ListenerState, NodeReport, NodeStatus, VipStatus};
+use tandem_proto::raft::v1::Role;
+
+use crate::config::model::Config;
+
+/// What was gathered from the nodes.
+pub(super) struct Gathered<'a> {
+    pub(super) nodes: &'a [NodeStatus],
+    pub(super) config: &'a Config,
+    pub(super) revision: u64,
+    pub(super) insecure: bool,
+}
+
+/// Who says to hold each virtual address.
+pub(super) fn vips(g: &Gathered<'_>) -> Vec<VipStatus> {
+    let holders = |address: &str| {
+        let holds = |n: &&NodeStatus| n.report.as_ref().is_some_and(|r| r.held.iter().any(|h| h == address));
+        g.nodes.iter().filter(holds).map(name).collect()
+    };
+    g.config
+        .vips
+        .iter()
+        .map(|(vip, v)| {
+            let address = v.address.to_string();
+            VipStatus { name: vip.to_string(), holders: holders(&address), address }
+        })
+        .collect()
+}
+
+/// The node that leads within its lease, if one says so.
+pub(super) fn leading(nodes: &[NodeStatus]) -> Option<&NodeReport> {
+    nodes.iter().filter_map(|n| n.report.as_ref()).filter(|r| r.leads).max_by_key(|r| r.term)
+}
+
+fn name(n: &NodeStatus) -> String {
+    n.member.as_ref().map_or_else(String::new, |m| m.name.clone())
+}
+
+fn is_proxy(n: &NodeStatus) -> bool {
+    n.member.as_ref().is_some_and(|m| m.role() != Role::Witness)
+}
+
+fn join(names: &[String]) -> String {
+    names.join(" or ")
+}
+
+struct Votes {
+    voters: usize,
+    up: usize,
+    majority: usize,
+    down: Vec<String>,
+}
+
+fn votes(nodes: &[NodeStatus]) -> Votes {
+    let voters: Vec<&NodeStatus> = nodes.iter().filter(|n| n.voter).collect();
+    let alive = |n: &&NodeStatus| n.report.as_ref().is_some_and(|r| r.fatal.is_empty());
+    let down = voters.iter().filter(|n| !alive(n)).map(|n| name(n)).collect();
+    Votes { voters: voters.len(), up: voters.iter().filter(|n| alive(n)).count(), majority: voters.len() / 2 + 1, down }
+}
+
+/// What is not as it should be, worst first, each with what to do.
+pub(super) fn warnings(g: &Gathered<'_>) -> Vec<String> {
+    let mut all = Vec::new();
+    let votes = votes(g.nodes);
+    for vip in vips(g) {
+        match vip.holders.as_slice() {
+            [_] => {}
+            [] => all.push(format!("{} ({}) is held by nobody: clients cannot reach it", vip.name, vip.address)),
+            many => all.push(format!("{} ({}) is held by {}: report this with both logs", vip.name, vip.address, many.join(" AND "))),
+        }
+    }
+    if leading(g.nodes).is_none() {
+        let need = votes.majority.saturating_sub(votes.up);
+        all.push(if need > 0 {
+            format!("no quorum: config is read-only; bring back {need} of {}", join(&votes.down))
+        } else {
+            "no leader at this moment: an election is under way; ask again in a second".to_owned()
+        });
+    }
+    for n in g.nodes {
+        let Some(r) = &n.report else {
+            let spare = if votes.up <= votes.majority { "; no spare vote until it is back" } else { "" };
+            all.push(format!("{} does not answer{spare}", name(n)));
+            continue;
+        };
+        if !r.fatal.is_empty() {
+            all.push(format!("{}: consensus stopped ({}); mend its disk and restart tandemd", name(n), r.fatal));
+        }
+        if r.revision < g.revision {
+            all.push(format!("{} is {} behind (revision {}): see its log", name(n), g.revision - r.revision, r.revision));
+        }
+        for l in r.listeners.iter().filter(|l| l.state() == ListenerState::Failed) {
+            all.push(format!("{}: listener {} cannot listen on {}: {}", name(n), l.name, l.address, l.error));
+        }
+    }
+    all.extend(upstreams_down(g));
+    if votes.voters > 0 && votes.voters.is_multiple_of(2) {
+        all.push(format!("{} voters tolerate no more failures than {}: add a witness", votes.voters, votes.voters - 1));
+    }
+    if g.insecure {
+        all.push("the node port authenticates nobody (insecure = true): whoever reaches it controls the cluster".to_owned());
+    }
+    all
+}
+
+/// An upstream that no proxy can reach through any backend.
+fn upstreams_down(g: &Gathered<'_>) -> Vec<String> {
+    let reports: Vec<(&NodeStatus, &NodeReport)> =
+        g.nodes.iter().filter(|n| is_proxy(n)).filter_map(|n| Some((n, n.report.as_ref()?))).collect();
+    let mut all = Vec::new();
+    for (upstream, u) in &g.config.upstreams {
+        if u.backends.is_empty() {
+            all.push(format!("upstream {upstream} has no backend: tandemctl backend add {upstream} ADDRESS"));
+            continue;
+        }
+        let none_up = |r: &NodeReport| !r.backends.iter().any(|b| b.upstream == upstream.as_str() && b.up);
+        let seen: Vec<String> = reports.iter().filter(|(_, r)| none_up(r)).map(|(n, _)| name(n)).collect();
+        if !seen.is_empty() {
+            all.push(format!("upstream {upstream}: no backend is up as seen from {}", seen.join(", ")));
+        }
+    }
+    all
+}
+
+/// What the next single failure would do, in words.
+pub(super) fn next_failure(g: &Gathered<'_>) -> String {
+    let votes = votes(g.nodes);
+    if votes.up < votes.majority {
+        return format!("there is no quorum now: config stays read-only until {} returns", join(&votes.down));
+    }
+    let holders: Vec<String> = vips(g).into_iter().flat_map(|v| v.holders).collect();
+    let standby: Vec<String> = g
+        .nodes
+        .iter()
+        .filter(|n| is_proxy(n) && n.report.as_ref().is_some_and(|r| r.fatal.is_empty()))
+        .map(name)
+        .filter(|n| !holders.contains(n))
+        .collect();
+    let config = if votes.up > votes.majority {
+        "config stays writable".to_owned()
+    } else {
+        format!("config becomes read-only (no spare vote until {} is back)", join(&votes.down))
+    };
+    if g.config.vips.is_empty() {
+        return format!("no virtual IP is configured; {config}");
+    }
+    let address = match (holders.first(), standby.as_slice()) {
+        (None, _) => "the address is held by nobody".to_owned(),
+        (Some(holder), []) => format!("if {holder} fails the address is lost: no other proxy is up"),
+        (Some(holder), _) if votes.up <= votes.majority => {
+            format!("if {holder} fails nobody can be elected: the address is lost until a vote returns")
+        }
+        (Some(holder), standby) => format!("if {holder} fails the address moves to {}", join(standby)),
+    };
+    format!("{address}; {config}")
+}
+
+#[cfg(test)]
+mod tests {
+    use tandem_proto::raft::v1::Member;
+
+    use super::*;
+    use crate::config::model::{Name, Vip};
+
+    fn node(id: u64, name: &str, role: Role, report: Option<NodeReport>) -> NodeStatus {
+        let member = Member { id, name: name.into(), address: format!("10.0.0.{id}:7440"), role: role.into() };
+        NodeStatus { member: Some(member), reachable: report.is_some(), voter: true, report }
+    }
+
+    fn up(held: bool, leads: bool) -> Option<NodeReport> {
+        let held = if held { vec!["10.0.0.100".into()] } else { vec![] };
+        Some(NodeReport { revision: 5, term: 2, leads, held, ..Default::default() })
+    }
+
+    fn config() -> Config {
+        let mut config = Config::default();
+        if let (Some(name), Ok(address)) = (Name::new("main"), "10.0.0.100".parse()) {
+            config.vips.insert(name, Vip { address });
+        }
+        config
+    }
+
+    fn told(nodes: &[NodeStatus]) -> (Vec<String>, String) {
+        let config = config();
+        let g = Gathered { nodes, config: &config, revision: 5, insecure: false };
+        (warnings(&g), next_failure(&g))
+    }
+
+    #[test]
+    fn all_well() {
+        let (warnings, next) = told(&[
+            node(1, "a", Role::Proxy, up(true, true)),
+            node(2, "b", Role::Proxy, up(false, false)),
+            node(3, "w", Role::Witness, up(false, false)),
+        ]);
+        assert_eq!(warnings, Vec::<String>::new());
+        assert_eq!(next, "if a fails the address moves to b; config stays writable");
+    }
+
+    #[test]
+    fn the_witness_is_down() {
+        let (warnings, next) = told(&[
+            node(1, "a", Role::Proxy, up(true, true)),
+            node(2, "b", Role::Proxy, up(false, false)),
+            node(3, "w", Role::Witness, None),
+        ]);
+        assert_eq!(warnings, ["w does not answer; no spare vote until it is back"]);
+        assert_eq!(
+            next,
+            "if a fails nobody can be elected: the address is lost until a vote returns; \
+             config becomes read-only (no spare vote until w is back)"
+        );
+    }
+
+    #[test]
+    fn two_of_three_are_down() {
+        let (warnings, next) = told(&[
+            node(1, "a", Role::Proxy, up(false, false)),
+            node(2, "b", Role::Proxy, None),
+            node(3, "w", Role::Witness, None),
+        ]);
+        assert_eq!(warnings[0], "main (10.0.0.100) is held by nobody: clients cannot reach it");
+        assert_eq!(warnings[1], "no quorum: config is read-only; bring back 1 of b or w");
+        assert_eq!(next, "there is no quorum now: config stays read-only until b or w returns");
+    }
+
+    #[test]
+    fn two_holders_are_shouted_first() {
+        let (warnings, _) = told(&[
+            node(1, "a", Role::Proxy, up(true, true)),
+            node(2, "b", Role::Proxy, up(true, false)),
+            node(3, "w", Role::Witness, up(false, false)),
+        ]);
+        assert_eq!(warnings[0], "main (10.0.0.100) is held by a AND b: report this with both logs");
+    }
+}

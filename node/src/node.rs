@@ -1,0 +1,176 @@
+//! Wires the rooms of one node, bottom up, and stops them, top down.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tonic::transport::server::TcpIncoming;
+
+use crate::admin::{Admin, Plane, Rooms, Who};
+use crate::config::model::Config;
+use crate::config::{NodeFile, Profile, Provider, Role};
+use crate::control::state::State;
+use crate::control::{Control, Doors, EnterError, Founding, Member, Store, StoreError, Timers};
+use crate::{proxy, vip};
+
+/// Clock-rate error + a late wake-up + netlink: what is kept free before the lease ends (the deletion itself takes 0.1 ms).
+const MARGIN: Duration = Duration::from_millis(60);
+
+/// Why a node does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The node port.
+    #[error("cannot listen on the node port {address}: {why}; free it, or change control.listen")]
+    Port {
+        /// From node.toml.
+        address: SocketAddr,
+        /// What the system said.
+        why: std::io::Error,
+    },
+    /// The log on disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The cluster.
+    #[error(transparent)]
+    Enter(#[from] EnterError),
+    /// The virtual addresses.
+    #[error(transparent)]
+    Vip(#[from] vip::Error),
+    /// The data plane.
+    #[error("the data plane does not start: {0}")]
+    Proxy(std::io::Error),
+    /// The node port, later.
+    #[error("the node port failed: {0}")]
+    Serve(#[from] tonic::transport::Error),
+}
+
+/// Runs a node until `stop`. Must be called on the control runtime, which carries consensus and nothing of the data plane.
+///
+/// # Errors
+/// Each names who must act.
+pub async fn run(file: NodeFile, stop: impl Future<Output = ()>) -> Result<(), Error> {
+    let timers = match file.timers {
+        Profile::Default => Timers::DEFAULT,
+        Profile::Fast => Timers::FAST,
+    };
+    let store = Store::open(&PathBuf::from(&file.data_dir))?;
+    let port = TcpListener::bind(file.listen).await.map_err(|why| Error::Port { address: file.listen, why })?;
+    let insecure = !file.listen.ip().is_loopback();
+    if insecure {
+        tracing::warn!(listen = %file.listen, "INSECURE: the node port authenticates nobody; whoever reaches it controls the cluster");
+    }
+    let doors = Doors::new(founding(&file, timers.lease), timers, store);
+    let admin = Admin::new(Who { cluster: file.cluster.clone(), name: file.name.clone(), insecure });
+    let routes = admin.serve(doors.serve(tonic::service::RoutesBuilder::default())).routes();
+    let (close, closed) = tokio::sync::oneshot::channel::<()>();
+    let server = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(1)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(2)))
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(TcpIncoming::from(port).with_nodelay(Some(true)), async {
+            let _ = closed.await;
+        });
+    let mut server = tokio::spawn(server);
+    tracing::info!(node = %file.name, cluster = %file.cluster, listen = %file.listen, "started");
+
+    tokio::pin!(stop);
+    let control = tokio::select! {
+        control = doors.enter() => control?,
+        () = &mut stop => return Ok(()),
+    };
+    let plane = match file.me().map(|m| m.role) {
+        Some(Role::Witness) | None => None,
+        Some(Role::Proxy) => Some(start_plane(&file, timers, &control)?),
+    };
+    admin.open(Rooms { control: control.clone(), lease: timers.lease, plane: plane.clone() });
+
+    tokio::select! {
+        () = &mut stop => {}
+        ended = &mut server => return ended.unwrap_or(Ok(())).map_err(Error::Serve),
+    }
+    tracing::info!("stopping: handing over, then ending sessions within {:?}", file.grace);
+    admin.hand_over().await;
+    if let Some(plane) = plane {
+        plane.keeper.stop().await;
+        plane.proxy.stop(file.grace).await;
+    }
+    control.stop().await;
+    drop(close);
+    let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn founding(file: &NodeFile, lease: Duration) -> Founding {
+    // The file's peers are sorted by name: everyone counts the same.
+    let peers = (1u64..)
+        .zip(&file.peers)
+        .map(|(id, p)| Member { id, name: p.name.clone(), address: p.address.to_string(), role: p.role })
+        .collect();
+    Founding { cluster: file.cluster.clone(), name: file.name.clone(), peers, lease }
+}
+
+/// The data plane and the keeper, which meet here and nowhere else.
+fn start_plane(file: &NodeFile, timers: Timers, control: &Control) -> Result<Plane, Error> {
+    let provider = match &file.vip {
+        Provider::Linux { interface } => vip::Provider::Linux { interface: interface.clone() },
+        Provider::Bind => vip::Provider::Bind,
+        Provider::None => vip::Provider::None,
+    };
+    let absent = match &file.vip {
+        Provider::Bind => proxy::Absent::CannotListen,
+        Provider::Linux { .. } | Provider::None => proxy::Absent::CannotServe,
+    };
+    let settings = vip::Settings { provider, lease: timers.lease, margin: MARGIN };
+    let keeper = vip::start(settings, control.standing(), control.state())?;
+    let config = map(control.state(), |state: &Arc<State>| Arc::clone(&state.config));
+    let reach = reach(control.state(), keeper.held(), absent);
+    let workers = file.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let settings = proxy::Settings { workers, ..proxy::Settings::default() };
+    let proxy = proxy::start(settings, config, reach).map_err(Error::Proxy)?;
+    Ok(Plane { proxy, keeper })
+}
+
+/// A watch of what `f` sees in another.
+fn map<T, U>(mut from: watch::Receiver<T>, f: impl Fn(&T) -> U + Send + 'static) -> watch::Receiver<U>
+where
+    T: Send + Sync + 'static,
+    U: Send + Sync + 'static,
+{
+    let (to, mapped) = watch::channel(f(&from.borrow_and_update()));
+    tokio::spawn(async move {
+        while from.changed().await.is_ok() {
+            to.send_replace(f(&from.borrow_and_update()));
+        }
+    });
+    mapped
+}
+
+/// Which virtual addresses are absent: all there are, less those held.
+fn reach(
+    mut state: watch::Receiver<Arc<State>>,
+    mut held: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
+    absent: proxy::Absent,
+) -> watch::Receiver<Arc<proxy::Reach>> {
+    let look = move |config: &Config, held: &BTreeSet<IpAddr>| {
+        let away = config.vips.values().map(|v| v.address).filter(|a| !held.contains(a)).collect();
+        Arc::new(proxy::Reach { away, absent })
+    };
+    let (to, reach) = watch::channel(look(&state.borrow().config, &held.borrow()));
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                changed = state.changed() => if changed.is_err() { return },
+                changed = held.changed() => if changed.is_err() { return },
+            }
+            let now = look(&state.borrow_and_update().config, &held.borrow_and_update());
+            to.send_replace(now);
+        }
+    });
+    reach
+}
