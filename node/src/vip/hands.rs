@@ -1,0 +1,76 @@
+//! The ways an address can be on this machine, behind one seam.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::Error;
+use super::lease::Action;
+use super::netlink::Interface;
+
+/// How this node comes to have an address, by its own `node.toml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Provider {
+    /// On a network interface, through the kernel; neighbours are told by ARP. Needs CAP_NET_ADMIN and CAP_NET_RAW.
+    Linux {
+        /// Its name, e.g. `eth0`.
+        interface: String,
+    },
+    /// The machine has the address already (loopback); whoever serves binds it only while it is held. Needs no right.
+    Bind,
+    /// This node never holds anything.
+    None,
+}
+
+/// A provider at work.
+#[derive(Debug)]
+pub(super) enum Hands {
+    Linux(Box<Interface>),
+    /// Publishing what is held is all there is to do.
+    Idle,
+}
+
+impl Hands {
+    /// Ready to act.
+    ///
+    /// # Errors
+    /// Whatever would make the first claim fail.
+    pub(super) async fn open(provider: &Provider) -> Result<Self, Error> {
+        match provider {
+            Provider::Linux { interface } => Ok(Self::Linux(Box::new(Interface::open(interface).await?))),
+            Provider::Bind | Provider::None => Ok(Self::Idle),
+        }
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// What went wrong, and who mends it.
+    pub(super) async fn act(&mut self, action: &Action) -> Result<(), Error> {
+        let Self::Linux(interface) = self else { return Ok(()) };
+        interface.mend()?;
+        match action {
+            Action::Add(address) => interface.add(*address).await,
+            Action::Renew(address) => interface.renew(*address).await,
+            Action::Remove(address, _) => interface.remove(*address).await,
+            Action::Announce(address) => interface.announce(*address).await,
+            Action::Wait(_) => Ok(()),
+        }
+    }
+
+    /// Takes off what an earlier run left of `addresses`; warns of what others put there.
+    pub(super) async fn clear_leftovers(&self, addresses: &BTreeSet<IpAddr>) {
+        let Self::Linux(interface) = self else { return };
+        match interface.clear_leftovers(addresses).await {
+            Ok(for_good) => {
+                for address in for_good {
+                    tracing::warn!(
+                        "{address} is on {name} for good, so this node answers for it at all times, beside its holder: take \
+                     it off (`ip address del {address} dev {name}`) and out of this machine's network settings",
+                        name = interface.name()
+                    );
+                }
+            }
+            Err(why) => tracing::warn!("cannot look for leftover virtual addresses: {why}"),
+        }
+    }
+}
