@@ -118,7 +118,8 @@ impl Admin {
     async fn move_to(&self, rooms: &Rooms, to: &Member) -> Result<Duration, Status> {
         let start = Instant::now();
         if let Some(plane) = &rooms.plane {
-            plane.keeper.release(MOVE_PATIENCE).await;
+            // While it may still be here nobody else may claim it, and a transfer does not wait for the lease.
+            plane.keeper.release(MOVE_PATIENCE).await.map_err(|e| Status::unavailable(e.to_string()))?;
         }
         rooms.control.transfer(to.id, MOVE_PATIENCE).await.map_err(|e| self.refusal(&e))?;
         Ok(start.elapsed())
