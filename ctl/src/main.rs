@@ -1,2 +1,7 @@
-//! tandemctl.
-fn main() {}
+//! tandemctl, as a program of its own.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tandem_ctl::main()
+}

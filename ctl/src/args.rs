@@ -1,0 +1,376 @@
+//! What can be said to tandemctl, word for word.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgGroup, Parser, Subcommand};
+use tandem_proto::model::{Balance, CheckKind};
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tandemctl",
+    version,
+    about = "Looks at a Tandem cluster, and changes it.",
+    after_help = "Any node will do: the leader is found from there.\n\
+        Exit code: 0 done, 1 refused (nothing was changed), 2 no answer within --timeout.\n\n\
+        Example: tandemctl --node 10.0.0.1:7440,10.0.0.2:7440 status"
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Valid before and after every command.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Common {
+    /// Nodes to ask, in this order; repeat it or separate with commas.
+    #[arg(
+        long = "node",
+        global = true,
+        value_name = "HOST:PORT",
+        env = "TANDEM_NODES",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:7440",
+        value_parser = node
+    )]
+    pub(crate) nodes: Vec<String>,
+    /// One JSON document on stdout, refusals too.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// How long to look for a node that can answer.
+    #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = time)]
+    pub(crate) timeout: Duration,
+    /// Change nothing unless the config is at this revision.
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) expect_revision: Option<u64>,
+    /// Name of this change: sent twice, it applies once. Default: random.
+    #[arg(long, global = true, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) request_id: Option<String>,
+    /// Who asks, for the record. Default: user@host.
+    #[arg(long, global = true, value_name = "WHO")]
+    pub(crate) actor: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// How the cluster is, and what the next failure would do.
+    #[command(after_help = "Example: tandemctl status --watch")]
+    Status {
+        /// Look again every second.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Named groups of backends.
+    #[command(subcommand)]
+    Upstream(Upstream),
+    /// The servers of an upstream.
+    #[command(subcommand)]
+    Backend(Backend),
+    /// Which request goes to which upstream.
+    #[command(subcommand)]
+    Route(Route),
+    /// Addresses and ports that clients connect to.
+    #[command(subcommand)]
+    Listener(Listener),
+    /// Addresses that one node at a time holds.
+    #[command(subcommand)]
+    Vip(Vip),
+    /// The whole config as one document.
+    #[command(subcommand)]
+    Config(Config),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Upstream {
+    /// Add an upstream, with or without backends.
+    #[command(after_help = "Example: tandemctl upstream add chat --balance least_sessions --backend 10.0.0.11:9000*50")]
+    Add {
+        name: String,
+        #[command(flatten)]
+        how: How,
+        /// A backend, with its weight if it is not 100; repeat it for more.
+        #[arg(long = "backend", value_name = "ADDR[*WEIGHT]", value_parser = weighted)]
+        backends: Vec<Weighted>,
+    },
+    /// Change how sessions are shared out or backends are checked; what is not named stays.
+    #[command(
+        group(ArgGroup::new("any").args(["balance", "check", "check_interval", "check_timeout", "check_rise", "check_fall"]).multiple(true).required(true)),
+        after_help = "Example: tandemctl upstream set chat --balance least_sessions --check-interval 500ms"
+    )]
+    Set {
+        name: String,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Remove upstreams that no route uses.
+    #[command(after_help = "Example: tandemctl upstream rm chat")]
+    Rm {
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// List them.
+    Ls,
+}
+
+/// How an upstream treats its backends.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct How {
+    /// Who gets the next session.
+    #[arg(long, value_parser = words(Balance::WORDS))]
+    pub(crate) balance: Option<Balance>,
+    /// How a backend is found healthy.
+    #[arg(long, value_parser = words(CheckKind::WORDS))]
+    pub(crate) check: Option<CheckKind>,
+    /// From one check to the next.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) check_interval: Option<Duration>,
+    /// A check that takes longer has failed.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) check_timeout: Option<Duration>,
+    /// Successes in a row that bring a backend up.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) check_rise: Option<u32>,
+    /// Failures in a row that take it down.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) check_fall: Option<u32>,
+}
+
+/// A backend as `--backend` names it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Weighted {
+    pub(crate) address: String,
+    pub(crate) weight: Option<u32>,
+}
+
+/// Backends of one upstream.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Backends {
+    pub(crate) upstream: String,
+    /// "ip:port".
+    #[arg(required = true, value_name = "ADDR")]
+    pub(crate) addresses: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Backend {
+    /// Add backends; the next session may go there.
+    #[command(after_help = "Example: tandemctl backend add chat 10.0.0.11:9000 --weight 50")]
+    Add {
+        #[command(flatten)]
+        which: Backends,
+        /// Share of new sessions relative to the others, 1 to 1000. Default: 100.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+        weight: Option<u32>,
+    },
+    /// Remove backends: no new sessions; those they have go on.
+    #[command(after_help = "Example: tandemctl backend rm chat 10.0.0.11:9000")]
+    Rm(Backends),
+    /// Change their weight.
+    #[command(after_help = "Example: tandemctl backend set chat 10.0.0.11:9000 --weight 10")]
+    Set {
+        #[command(flatten)]
+        which: Backends,
+        /// Share of new sessions relative to the others, 1 to 1000.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+        weight: u32,
+    },
+    /// No new sessions; those they have go on.
+    #[command(after_help = "Example: tandemctl backend drain chat 10.0.0.11:9000")]
+    Drain(Backends),
+    /// New sessions again.
+    #[command(after_help = "Example: tandemctl backend resume chat 10.0.0.11:9000")]
+    Resume(Backends),
+    /// List them, with health and sessions.
+    Ls { upstream: Option<String> },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Route {
+    /// Send requests for a host and path to an upstream. The most specific host wins, then the longest path.
+    #[command(after_help = "Example: tandemctl route add chat --host chat.example.org --path /ws --upstream chat")]
+    Add {
+        name: String,
+        #[arg(long, value_name = "NAME")]
+        upstream: String,
+        /// Host name without port, or * for any.
+        #[arg(long, value_name = "HOST", default_value = "*")]
+        host: String,
+        /// Path prefix: /chat takes /chat and /chat/x, not /chatter.
+        #[arg(long, value_name = "PATH", default_value = "/")]
+        path: String,
+    },
+    /// Remove routes; sessions go on.
+    #[command(after_help = "Example: tandemctl route rm chat")]
+    Rm {
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// List them.
+    Ls,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Listener {
+    /// Listen on an address and port, on every proxy; it may be a virtual IP.
+    #[command(after_help = "Example: tandemctl listener add public 10.0.0.100:80")]
+    Add {
+        name: String,
+        #[arg(value_name = "ADDR")]
+        address: String,
+    },
+    /// Stop listening; sessions go on.
+    #[command(after_help = "Example: tandemctl listener rm public")]
+    Rm {
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// List them, with what each node says.
+    Ls,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Vip {
+    /// Add an address for one proxy at a time to hold.
+    #[command(after_help = "Example: tandemctl vip add main 10.0.0.100")]
+    Add {
+        name: String,
+        #[arg(value_name = "ADDR")]
+        address: String,
+    },
+    /// Give an address up: no node holds it any more.
+    #[command(after_help = "Example: tandemctl vip rm main")]
+    Rm {
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// List them, with their holders.
+    Ls,
+    /// Hand the address over, as planned.
+    #[command(after_help = "Example: tandemctl vip move --to b")]
+    Move {
+        /// Default: all of them.
+        name: Option<String>,
+        /// Name of the node that shall hold it. Default: the best other proxy.
+        #[arg(long, value_name = "NODE")]
+        to: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Print it as TOML, or with --json as JSON.
+    #[command(after_help = "Example: tandemctl config show > tandem.toml")]
+    Show,
+    /// Make the cluster's config what this file says; what it leaves out is removed.
+    #[command(after_help = "Example: tandemctl config apply tandem.toml --expect-revision 12")]
+    Apply {
+        /// A TOML document as `config show` prints it; - for stdin.
+        file: PathBuf,
+    },
+}
+
+impl Args {
+    /// Reads a command line, the program's name first.
+    pub(crate) fn read(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(line)
+    }
+}
+
+/// One word out of those the model knows.
+fn words<T: Copy + Send + Sync + 'static>(known: &'static [(&'static str, T)]) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(known.iter().map(|(word, _)| *word))
+        .try_map(|given| known.iter().find(|(word, _)| *word == given).map(|(_, meant)| *meant).ok_or("unknown word"))
+}
+
+fn time(given: &str) -> Result<Duration, &'static str> {
+    humantime::parse_duration(given)
+        .ok()
+        .filter(|d| !d.is_zero())
+        .ok_or("this is not a length of time; write it like 500ms or 2s")
+}
+
+fn node(given: &str) -> Result<String, &'static str> {
+    let given = given.trim();
+    let mend = "write the node's host and port, like 10.0.0.1:7440";
+    let (host, port) = given.rsplit_once(':').ok_or(mend)?;
+    let known_port = port.parse::<u16>().is_ok_and(|p| p > 0);
+    let uri = format!("http://{given}").parse::<tonic::codegen::http::Uri>();
+    if host.is_empty() || !known_port || uri.is_err() { Err(mend) } else { Ok(given.to_owned()) }
+}
+
+fn weighted(given: &str) -> Result<Weighted, &'static str> {
+    let Some((address, weight)) = given.split_once('*') else {
+        return Ok(Weighted { address: given.to_owned(), weight: None });
+    };
+    match weight.parse() {
+        Ok(weight @ 1..=1000) => Ok(Weighted { address: address.to_owned(), weight: Some(weight) }),
+        _ => Err("the weight after * is a number from 1 to 1000, like 10.0.0.11:9000*50"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+    use clap::CommandFactory;
+
+    fn read(line: &str) -> Result<Args, clap::Error> {
+        Args::read(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn the_grammar_holds_together() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn globals_stand_before_or_after_the_command() {
+        for line in [
+            "tandemctl --node a:1,b:2 --json --timeout 2s backend add chat 1.2.3.4:5",
+            "tandemctl backend add chat 1.2.3.4:5 --node a:1 --node b:2 --json --timeout 2s",
+        ] {
+            let args = read(line).unwrap();
+            assert_eq!(args.common.nodes, ["a:1", "b:2"]);
+            assert!(args.common.json);
+            assert_eq!(args.common.timeout, Duration::from_secs(2));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_before_anything_is_sent() {
+        for line in [
+            "tandemctl",
+            "tandemctl nonsense",
+            "tandemctl status --node localhost",
+            "tandemctl status --node :7440",
+            "tandemctl status --node a:b",
+            "tandemctl status --timeout 0s",
+            "tandemctl upstream set chat",
+            "tandemctl upstream add chat --balance fastest",
+            "tandemctl upstream add chat --backend 1.2.3.4:5*0",
+            "tandemctl backend add chat",
+            "tandemctl backend add chat 1.2.3.4:5 --weight 1001",
+            "tandemctl backend set chat 1.2.3.4:5",
+        ] {
+            assert!(read(line).is_err(), "{line} was taken");
+        }
+    }
+
+    #[test]
+    fn a_backend_may_carry_its_weight() {
+        let args = read("tandemctl upstream add chat --backend 1.2.3.4:5*7 --backend [::1]:9").unwrap();
+        let Command::Upstream(Upstream::Add { backends, .. }) = args.command else { panic!("another command") };
+        assert_eq!(
+            backends,
+            [
+                Weighted { address: "1.2.3.4:5".into(), weight: Some(7) },
+                Weighted { address: "[::1]:9".into(), weight: None }
+            ]
+        );
+    }
+}

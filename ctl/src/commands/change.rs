@@ -1,0 +1,66 @@
+//! Asks for a change, or a move, and tells what became of it.
+
+use serde_json::json;
+use tandem_proto::Problems;
+use tandem_proto::admin::v1::MoveVipRequest;
+use tandem_proto::admin::v1::change_reply::Outcome;
+use tandem_proto::config::v1 as pb;
+
+use super::task::Change;
+use crate::client::{Client, Error as ClientError};
+use crate::output::{Doubt, Error, Told};
+
+/// What goes with every change.
+#[derive(Debug)]
+pub(super) struct Terms {
+    pub(super) expect_revision: Option<u64>,
+    pub(super) actor: String,
+    pub(super) request_id: String,
+}
+
+/// Makes a change: one request to the leader, or more until one is answered.
+pub(super) async fn make(client: &Client, change: Change, terms: Terms) -> Result<Told, Error> {
+    let command = pb::Command {
+        request_id: terms.request_id,
+        expect_revision: terms.expect_revision,
+        actor: terms.actor,
+        edits: change.edits.into_iter().map(|edit| pb::Edit { edit: Some(edit) }).collect(),
+        at_unix_ms: 0,
+    };
+    let doubt = |e: ClientError| Error::of(e, Doubt::Change(command.request_id.clone()));
+    match client.change(&command).await.map_err(doubt)?.outcome {
+        Some(Outcome::Done(done)) => Ok(Told {
+            people: format!("revision {}: {}\n", done.revision, change.done),
+            programs: json!({
+                "revision": done.revision,
+                "done": change.done,
+                "notes": done.notes,
+                "request_id": command.request_id,
+            }),
+            notes: done.notes,
+        }),
+        Some(Outcome::Refused(refused)) => {
+            Err(Error::Refused { problems: refused.problems.into(), revision: Some(refused.revision) })
+        }
+        None => Err(Error::Refused {
+            problems: Problems::one(
+                "answer",
+                "",
+                "is of a kind this tandemctl does not know, so the change may have been made",
+                "use the tandemctl of the node's version, then look at: tandemctl config show",
+            ),
+            revision: None,
+        }),
+    }
+}
+
+/// Hands virtual IPs over.
+pub(super) async fn move_vip(client: &Client, request: MoveVipRequest) -> Result<Told, Error> {
+    let reply = client.move_vip(&request).await.map_err(|e| Error::of(e, Doubt::Move))?;
+    let what = if request.name.is_empty() { "virtual IPs".to_owned() } else { format!("virtual IP {}", request.name) };
+    Ok(Told {
+        people: format!("{what} moved from {} to {} in {} ms\n", reply.from, reply.to, reply.took_ms),
+        programs: json!({"from": reply.from, "to": reply.to, "took_ms": reply.took_ms}),
+        notes: Vec::new(),
+    })
+}

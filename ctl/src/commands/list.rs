@@ -1,0 +1,155 @@
+//! Lists: what the config names, beside what the nodes find.
+
+use serde_json::{Value, json};
+use tandem_proto::Problems;
+use tandem_proto::admin::v1::{BackendReport, ListenerReport, ListenerState, StatusReply};
+use tandem_proto::model::{CheckKind, State, Upstream};
+
+use super::document::{as_json, checked};
+use super::view::{holders, reports, vip_json};
+use super::words::{listener_state, or_dash};
+use crate::client::Client;
+use crate::output::{Error, Told, table};
+
+pub(super) async fn upstreams(client: &Client) -> Result<Told, Error> {
+    let reply = client.config().await?;
+    let config = checked(&reply)?;
+    let rows = config
+        .upstreams
+        .iter()
+        .map(|(name, u)| vec![name.to_string(), u.balance.to_string(), check(u), backends_of(u)]);
+    let people = table(&["UPSTREAM", "BALANCE", "CHECK", "BACKENDS"], rows.collect());
+    Ok(told(people, reply.revision, "upstreams", as_json(&config)["upstreams"].take()))
+}
+
+fn check(upstream: &Upstream) -> String {
+    match upstream.check.kind {
+        CheckKind::None => "none".to_owned(),
+        CheckKind::Tcp => format!("tcp every {}", humantime::format_duration(upstream.check.interval)),
+    }
+}
+
+fn backends_of(upstream: &Upstream) -> String {
+    let draining = upstream.backends.values().filter(|b| b.state == State::Draining).count();
+    let all = upstream.backends.len();
+    if draining == 0 { all.to_string() } else { format!("{all} ({draining} draining)") }
+}
+
+pub(super) async fn backends(client: &Client, only: Option<&str>) -> Result<Told, Error> {
+    let (reply, status) = client.config_and_status().await?;
+    let config = checked(&reply)?;
+    if let Some(name) = only
+        && !config.upstreams.contains_key(name)
+    {
+        let known: Vec<&str> = config.upstreams.keys().map(tandem_proto::model::Name::as_str).collect();
+        let mend = format!("known: {}", or_dash(known.join(", ")));
+        let problems = Problems::one(format!("upstreams.{name}"), name, "is no upstream here", mend);
+        return Err(Error::Refused { problems, revision: Some(reply.revision) });
+    }
+    let mut rows = Vec::new();
+    let mut all = Vec::new();
+    for (name, upstream) in config.upstreams.iter().filter(|(name, _)| only.is_none_or(|o| o == name.as_str())) {
+        for (address, backend) in &upstream.backends {
+            let seen = seen(&status, name.as_str(), &address.to_string());
+            let sessions: u64 = seen.iter().map(|(_, b)| b.sessions).sum();
+            rows.push(vec![
+                name.to_string(),
+                address.to_string(),
+                backend.weight.to_string(),
+                backend.state.to_string(),
+                health(&seen),
+                sessions.to_string(),
+            ]);
+            all.push(json!({
+                "upstream": name.as_str(),
+                "address": address.to_string(),
+                "weight": backend.weight.get(),
+                "state": backend.state.word(),
+                "sessions": sessions,
+                "seen": seen.iter().map(|(node, b)| backend_json(node, b)).collect::<Vec<_>>(),
+            }));
+        }
+    }
+    let people = table(&["UPSTREAM", "BACKEND", "WEIGHT", "STATE", "HEALTH", "SESSIONS"], rows);
+    Ok(told(people, reply.revision, "backends", Value::Array(all)))
+}
+
+/// What each node finds of one backend.
+fn seen<'a>(status: &'a StatusReply, upstream: &str, address: &str) -> Vec<(String, &'a BackendReport)> {
+    reports(status)
+        .filter_map(|(node, r)| {
+            Some((node, r.backends.iter().find(|b| b.upstream == upstream && b.address == address)?))
+        })
+        .collect()
+}
+
+fn health(seen: &[(String, &BackendReport)]) -> String {
+    let down: Vec<&(String, &BackendReport)> = seen.iter().filter(|(_, b)| !b.up).collect();
+    let Some((_, first)) = down.first() else {
+        return if seen.is_empty() { "unknown".to_owned() } else { "up".to_owned() };
+    };
+    let why = if first.error.is_empty() { String::new() } else { format!(": {}", first.error) };
+    if down.len() == seen.len() {
+        return format!("DOWN{why}");
+    }
+    let nodes: Vec<&str> = down.iter().map(|(node, _)| node.as_str()).collect();
+    format!("DOWN on {}{why}", nodes.join(", "))
+}
+
+fn backend_json(node: &str, b: &BackendReport) -> Value {
+    json!({
+        "node": node, "up": b.up, "error": b.error, "sessions": b.sessions,
+        "sessions_total": b.sessions_total, "requests_total": b.requests_total,
+    })
+}
+
+pub(super) async fn routes(client: &Client) -> Result<Told, Error> {
+    let reply = client.config().await?;
+    let config = checked(&reply)?;
+    let rows = config
+        .routes
+        .iter()
+        .map(|(name, r)| vec![name.to_string(), r.host.to_string(), r.path.clone(), r.upstream.to_string()]);
+    let people = table(&["ROUTE", "HOST", "PATH", "UPSTREAM"], rows.collect());
+    Ok(told(people, reply.revision, "routes", as_json(&config)["routes"].take()))
+}
+
+pub(super) async fn listeners(client: &Client) -> Result<Told, Error> {
+    let (reply, status) = client.config_and_status().await?;
+    let config = checked(&reply)?;
+    let mut rows = Vec::new();
+    let mut all = Vec::new();
+    for (name, listener) in &config.listeners {
+        let seen: Vec<(String, &ListenerReport)> = reports(&status)
+            .filter_map(|(node, r)| Some((node, r.listeners.iter().find(|l| l.name == name.as_str())?)))
+            .collect();
+        let words: Vec<String> = seen.iter().map(|(node, l)| binding(node, l)).collect();
+        rows.push(vec![name.to_string(), listener.address.to_string(), or_dash(words.join(", "))]);
+        let seen: Vec<Value> = seen
+            .iter()
+            .map(|(node, l)| json!({"node": node, "state": listener_state(l.state()), "error": l.error}))
+            .collect();
+        all.push(json!({"name": name.as_str(), "address": listener.address.to_string(), "seen": seen}));
+    }
+    let people = table(&["LISTENER", "ADDRESS", "STATE"], rows);
+    Ok(told(people, reply.revision, "listeners", Value::Array(all)))
+}
+
+fn binding(node: &str, l: &ListenerReport) -> String {
+    match l.state() {
+        ListenerState::Failed => format!("{node} FAILED: {}", or_dash(l.error.clone())),
+        state => format!("{node} {}", listener_state(state)),
+    }
+}
+
+pub(super) async fn vips(client: &Client) -> Result<Told, Error> {
+    let status = client.status().await?;
+    let rows = status.vips.iter().map(|v| vec![v.name.clone(), v.address.clone(), holders(&status, v)]);
+    let people = table(&["VIP", "ADDRESS", "HOLDER"], rows.collect());
+    let all = status.vips.iter().map(vip_json).collect();
+    Ok(told(people, status.revision, "vips", Value::Array(all)))
+}
+
+fn told(people: String, revision: u64, kind: &str, all: Value) -> Told {
+    Told { people, programs: json!({"revision": revision, kind: all}), notes: Vec::new() }
+}

@@ -1,0 +1,12 @@
+//! What tandemctl can do, one file a kind of command.
+
+mod change;
+mod document;
+mod list;
+mod run;
+mod status;
+mod task;
+mod view;
+mod words;
+
+pub(crate) use run::run;

@@ -1,0 +1,171 @@
+//! What a command line asks for: a look, a change and the sentence that says it was made, or a move. Pure.
+
+use std::path::PathBuf;
+
+use tandem_proto::admin::v1::MoveVipRequest;
+use tandem_proto::config::v1 as pb;
+use tandem_proto::config::v1::edit::Edit;
+
+use super::words::{backend, check, several};
+use crate::args::{Backend, Backends, Command, Config, Listener, Route, Upstream, Vip};
+
+/// What a command line asks for.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// See; nothing changes.
+    Look(Look),
+    /// See again and again.
+    Watch,
+    /// Change the config.
+    Change(Change),
+    /// Make the config what this file says.
+    Apply(PathBuf),
+    /// Hand virtual IPs over.
+    Move(MoveVipRequest),
+}
+
+/// What there is to see.
+#[derive(Debug)]
+pub(super) enum Look {
+    Status,
+    Upstreams,
+    Backends { upstream: Option<String> },
+    Routes,
+    Listeners,
+    Vips,
+    Document,
+}
+
+/// Edits, made all together or not at all.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) edits: Vec<Edit>,
+    /// What there is to say once they are made.
+    pub(super) done: String,
+}
+
+impl Task {
+    pub(super) fn of(command: Command) -> Self {
+        match command {
+            Command::Status { watch: true } => Self::Watch,
+            Command::Status { watch: false } => Self::Look(Look::Status),
+            Command::Upstream(command) => Self::of_upstream(command),
+            Command::Backend(command) => Self::of_backend(command),
+            Command::Route(command) => Self::of_route(command),
+            Command::Listener(command) => Self::of_listener(command),
+            Command::Vip(command) => Self::of_vip(command),
+            Command::Config(Config::Show) => Self::Look(Look::Document),
+            Command::Config(Config::Apply { file }) => Self::Apply(file),
+        }
+    }
+
+    fn one(edit: Edit, done: String) -> Self {
+        Self::Change(Change { edits: vec![edit], done })
+    }
+
+    fn each(names: Vec<String>, thing: &str, done: &str, edit: impl Fn(String) -> Edit) -> Self {
+        let done = format!("{} {done}", several(thing, &names));
+        Self::Change(Change { edits: names.into_iter().map(edit).collect(), done })
+    }
+
+    fn of_upstream(command: Upstream) -> Self {
+        match command {
+            Upstream::Add { name, how, backends } => {
+                let with = if backends.is_empty() {
+                    " without a backend yet".to_owned()
+                } else {
+                    let addresses: Vec<String> = backends.iter().map(|b| b.address.clone()).collect();
+                    format!(" with {}", several("backend", &addresses))
+                };
+                let done = format!("upstream {name} added{with}");
+                let upstream = pb::Upstream {
+                    name,
+                    balance: how.balance.map_or(0, |b| pb::Balance::from(b).into()),
+                    check: check(&how),
+                    backends: backends.into_iter().map(backend).collect(),
+                };
+                Self::one(Edit::AddUpstream(upstream), done)
+            }
+            Upstream::Set { name, how } => {
+                let done = format!("upstream {name} set");
+                let balance = how.balance.map(|b| pb::Balance::from(b).into());
+                Self::one(Edit::SetUpstream(pb::SetUpstream { name, balance, check: check(&how) }), done)
+            }
+            Upstream::Rm { names } => Self::each(names, "upstream", "removed", Edit::RemoveUpstream),
+            Upstream::Ls => Self::Look(Look::Upstreams),
+        }
+    }
+
+    fn of_backend(command: Backend) -> Self {
+        match command {
+            Backend::Add { which: Backends { upstream, addresses }, weight } => {
+                let done = format!("added to {upstream}");
+                Self::each(addresses, "backend", &done, |address| {
+                    let backend = pb::Backend { address, weight: weight.unwrap_or(0), state: 0 };
+                    Edit::AddBackend(pb::AddBackend { upstream: upstream.clone(), backend: Some(backend) })
+                })
+            }
+            Backend::Rm(Backends { upstream, addresses }) => {
+                let done = format!("removed from {upstream}");
+                Self::each(addresses, "backend", &done, |address| {
+                    Edit::RemoveBackend(pb::RemoveBackend { upstream: upstream.clone(), address })
+                })
+            }
+            Backend::Set { which, weight } => {
+                Self::set_backends(which, Some(weight), None, &format!("set to weight {weight}"))
+            }
+            Backend::Drain(which) => {
+                Self::set_backends(which, None, Some(pb::BackendState::Draining), "draining: no new sessions")
+            }
+            Backend::Resume(which) => {
+                Self::set_backends(which, None, Some(pb::BackendState::Active), "active: new sessions again")
+            }
+            Backend::Ls { upstream } => Self::Look(Look::Backends { upstream }),
+        }
+    }
+
+    fn set_backends(which: Backends, weight: Option<u32>, state: Option<pb::BackendState>, done: &str) -> Self {
+        let Backends { upstream, addresses } = which;
+        let done = format!("of {upstream} {done}");
+        Self::each(addresses, "backend", &done, |address| {
+            let state = state.map(Into::into);
+            Edit::SetBackend(pb::SetBackend { upstream: upstream.clone(), address, weight, state })
+        })
+    }
+
+    fn of_route(command: Route) -> Self {
+        match command {
+            Route::Add { name, upstream, host, path } => {
+                let done = format!("route {name} added: {host}{path} to {upstream}");
+                Self::one(Edit::AddRoute(pb::Route { name, host, path, upstream }), done)
+            }
+            Route::Rm { names } => Self::each(names, "route", "removed", Edit::RemoveRoute),
+            Route::Ls => Self::Look(Look::Routes),
+        }
+    }
+
+    fn of_listener(command: Listener) -> Self {
+        match command {
+            Listener::Add { name, address } => {
+                let done = format!("listener {name} added on {address}");
+                Self::one(Edit::AddListener(pb::Listener { name, address }), done)
+            }
+            Listener::Rm { names } => Self::each(names, "listener", "removed", Edit::RemoveListener),
+            Listener::Ls => Self::Look(Look::Listeners),
+        }
+    }
+
+    fn of_vip(command: Vip) -> Self {
+        match command {
+            Vip::Add { name, address } => {
+                let done = format!("virtual IP {name} added: {address}");
+                Self::one(Edit::AddVip(pb::Vip { name, address }), done)
+            }
+            Vip::Rm { names } => Self::each(names, "virtual IP", "removed", Edit::RemoveVip),
+            Vip::Ls => Self::Look(Look::Vips),
+            Vip::Move { name, to } => {
+                Self::Move(MoveVipRequest { name: name.unwrap_or_default(), to: to.unwrap_or_default() })
+            }
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! What the operator sees, in each state that matters.
+#![allow(clippy::unwrap_used)]
+
+use tandem_proto::admin::v1::{BackendReport, ListenerReport};
+use tandem_proto::raft::v1::Member;
+
+use super::*;
+
+/// As on a screen without colour.
+fn show(status: &StatusReply) -> String {
+    format!("\n{}", people(status, Ink::none()))
+}
+
+fn node(id: u64, name: &str, role: Role) -> NodeStatus {
+    let member = Member { id, name: name.into(), address: format!("10.0.0.{id}:7440"), role: role.into() };
+    let mut report = NodeReport { name: name.into(), revision: 12, ..Default::default() };
+    if role == Role::Proxy {
+        report.listeners = vec![ListenerReport {
+            name: "public".into(),
+            address: "10.0.0.100:80".into(),
+            state: ListenerState::Bound.into(),
+            error: String::new(),
+        }];
+        report.backends = ["10.0.1.1:9000", "10.0.1.2:9000"]
+            .map(|address| BackendReport {
+                upstream: "chat".into(),
+                address: address.into(),
+                up: true,
+                ..Default::default()
+            })
+            .to_vec();
+    }
+    NodeStatus { member: Some(member), reachable: true, voter: true, report: Some(report) }
+}
+
+/// Two proxies and a witness, a leads and holds, 431 sessions.
+fn healthy() -> StatusReply {
+    let mut a = node(1, "a", Role::Proxy);
+    let report = a.report.as_mut().unwrap();
+    report.held = vec!["10.0.0.100".into()];
+    report.sessions = 431;
+    report.backends[0].sessions = 216;
+    report.backends[1].sessions = 215;
+    StatusReply {
+        cluster: "demo".into(),
+        revision: 12,
+        leader: 1,
+        term: 3,
+        quorum: true,
+        nodes: vec![a, node(2, "b", Role::Proxy), node(3, "w", Role::Witness)],
+        vips: vec![VipStatus { name: "main".into(), address: "10.0.0.100".into(), holders: vec!["a".into()] }],
+        warnings: vec![],
+        next_failure: "a dies: b takes 10.0.0.100, changes are still taken".into(),
+        answered_by: "b".into(),
+    }
+}
+
+fn report(status: &mut StatusReply, node: usize) -> &mut NodeReport {
+    status.nodes[node].report.as_mut().unwrap()
+}
+
+fn lose(status: &mut StatusReply, node: usize) {
+    status.nodes[node].reachable = false;
+    status.nodes[node].report = None;
+}
+
+#[test]
+fn healthy_is_short() {
+    let expected = "
+demo OK: revision 12, quorum 3 of 3, leader a, holder a (seen from b)
+
+NODE  ADDRESS        ROLE     STATE     REVISION  SESSIONS  HOLDS
+a     10.0.0.1:7440  proxy    leader    12        431       10.0.0.100
+b     10.0.0.2:7440  proxy    follower  12        0         -
+w     10.0.0.3:7440  witness  follower  12        -         -
+
+VIP   ADDRESS     HOLDER
+main  10.0.0.100  a
+
+UPSTREAM  SESSIONS  UP ON a  UP ON b
+chat      431       2/2      2/2
+
+next failure: a dies: b takes 10.0.0.100, changes are still taken
+";
+    assert_eq!(show(&healthy()), expected);
+}
+
+#[test]
+fn a_node_is_down() {
+    let mut status = healthy();
+    lose(&mut status, 1);
+    status.answered_by = "a".into();
+    status.warnings = vec!["b is not reached: no spare vote; start it again".into()];
+    status.next_failure = "a dies: nobody is left to take 10.0.0.100".into();
+    let expected = "
+demo DEGRADED: revision 12, quorum 2 of 3, leader a, holder a (seen from a)
+
+warning: b is not reached: no spare vote; start it again
+
+NODE  ADDRESS        ROLE     STATE        REVISION  SESSIONS  HOLDS
+a     10.0.0.1:7440  proxy    leader       12        431       10.0.0.100
+b     10.0.0.2:7440  proxy    UNREACHABLE  -         -         -
+w     10.0.0.3:7440  witness  follower     12        -         -
+
+VIP   ADDRESS     HOLDER
+main  10.0.0.100  a
+
+UPSTREAM  SESSIONS  UP ON a
+chat      431       2/2
+
+next failure: a dies: nobody is left to take 10.0.0.100
+";
+    assert_eq!(show(&status), expected);
+}
+
+#[test]
+fn no_quorum() {
+    let mut status = healthy();
+    lose(&mut status, 0);
+    lose(&mut status, 2);
+    status.quorum = false;
+    status.leader = 0;
+    status.vips[0].holders.clear();
+    status.next_failure = String::new();
+    let expected = "
+demo CRITICAL: revision 12, NO QUORUM (1 of 3 voters reached): read-only, NO LEADER, NO HOLDER (seen from b)
+
+NODE  ADDRESS        ROLE     STATE        REVISION  SESSIONS  HOLDS
+a     10.0.0.1:7440  proxy    UNREACHABLE  -         -         -
+b     10.0.0.2:7440  proxy    follower     12        0         -
+w     10.0.0.3:7440  witness  UNREACHABLE  -         -         -
+
+VIP   ADDRESS     HOLDER
+main  10.0.0.100  NONE SEEN (a not reached)
+
+UPSTREAM  SESSIONS  UP ON b
+chat      0         2/2
+";
+    assert_eq!(show(&status), expected);
+}
+
+#[test]
+fn nobody_holds_the_address() {
+    let mut status = healthy();
+    status.vips[0].holders.clear();
+    report(&mut status, 0).held.clear();
+    let expected = "
+demo CRITICAL: revision 12, quorum 3 of 3, leader a, NO HOLDER (seen from b)
+
+NODE  ADDRESS        ROLE     STATE     REVISION  SESSIONS  HOLDS
+a     10.0.0.1:7440  proxy    leader    12        431       -
+b     10.0.0.2:7440  proxy    follower  12        0         -
+w     10.0.0.3:7440  witness  follower  12        -         -
+
+VIP   ADDRESS     HOLDER
+main  10.0.0.100  NONE
+
+UPSTREAM  SESSIONS  UP ON a  UP ON b
+chat      431       2/2      2/2
+
+next failure: a dies: b takes 10.0.0.100, changes are still taken
+";
+    assert_eq!(show(&status), expected);
+}
+
+#[test]
+fn two_hold_the_address() {
+    let mut status = healthy();
+    status.vips[0].holders.push("b".into());
+    report(&mut status, 1).held = vec!["10.0.0.100".into()];
+    let expected = "
+demo CRITICAL: revision 12, quorum 3 of 3, leader a, TWO HOLDERS (seen from b)
+
+held twice: 10.0.0.100 (main) by a and b: stop one of them now
+
+NODE  ADDRESS        ROLE     STATE     REVISION  SESSIONS  HOLDS
+a     10.0.0.1:7440  proxy    leader    12        431       10.0.0.100
+b     10.0.0.2:7440  proxy    follower  12        0         10.0.0.100
+w     10.0.0.3:7440  witness  follower  12        -         -
+
+VIP   ADDRESS     HOLDER
+main  10.0.0.100  TWICE: a, b
+
+UPSTREAM  SESSIONS  UP ON a  UP ON b
+chat      431       2/2      2/2
+
+next failure: a dies: b takes 10.0.0.100, changes are still taken
+";
+    assert_eq!(show(&status), expected);
+}
+
+#[test]
+fn a_node_lags_behind_and_another_has_stopped() {
+    let mut status = healthy();
+    report(&mut status, 1).revision = 9;
+    report(&mut status, 2).fatal = "the disk is full; free some space and restart tandemd".into();
+    let expected = "
+demo DEGRADED: revision 12, quorum 3 of 3, leader a, holder a (seen from b)
+
+stopped: w takes no part in consensus: the disk is full; free some space and restart tandemd
+
+NODE  ADDRESS        ROLE     STATE     REVISION         SESSIONS  HOLDS
+a     10.0.0.1:7440  proxy    leader    12               431       10.0.0.100
+b     10.0.0.2:7440  proxy    follower  9 (behind by 3)  0         -
+w     10.0.0.3:7440  witness  STOPPED   12               -         -
+
+VIP   ADDRESS     HOLDER
+main  10.0.0.100  a
+
+UPSTREAM  SESSIONS  UP ON a  UP ON b
+chat      431       2/2      2/2
+
+next failure: a dies: b takes 10.0.0.100, changes are still taken
+";
+    assert_eq!(show(&status), expected);
+}
+
+#[test]
+fn the_asked_node_may_itself_lag_behind() {
+    let mut status = healthy();
+    status.revision = 9;
+    report(&mut status, 1).revision = 9;
+    let text = show(&status);
+    assert!(text.contains("revision 12, "), "{text}");
+    assert!(text.contains("9 (behind by 3)"), "{text}");
+}
+
+#[test]
+fn a_listener_failed_and_backends_are_down() {
+    let mut status = healthy();
+    let b = report(&mut status, 1);
+    b.listeners[0].state = ListenerState::Failed.into();
+    b.listeners[0].error = "the address is in use; find who has it with ss -ltnp".into();
+    for node in [0, 1] {
+        let backend = &mut report(&mut status, node).backends[1];
+        backend.up = false;
+        backend.error = "connection refused".into();
+    }
+    let expected = "
+demo DEGRADED: revision 12, quorum 3 of 3, leader a, holder a (seen from b)
+
+not listening: 10.0.0.100:80 (public) on b: the address is in use; find who has it with ss -ltnp
+down: 10.0.1.2:9000 of chat, seen from a, b: connection refused
+
+NODE  ADDRESS        ROLE     STATE     REVISION  SESSIONS  HOLDS
+a     10.0.0.1:7440  proxy    leader    12        431       10.0.0.100
+b     10.0.0.2:7440  proxy    follower  12        0         -
+w     10.0.0.3:7440  witness  follower  12        -         -
+
+VIP   ADDRESS     HOLDER
+main  10.0.0.100  a
+
+UPSTREAM  SESSIONS  UP ON a  UP ON b
+chat      431       1/2      1/2
+
+next failure: a dies: b takes 10.0.0.100, changes are still taken
+";
+    assert_eq!(show(&status), expected);
+}
+
+#[test]
+fn a_hundred_dead_backends_fit_on_the_screen() {
+    let mut status = healthy();
+    let many = (0..100).map(|i| BackendReport {
+        upstream: "game".into(),
+        address: format!("10.0.2.{i}:9000"),
+        error: "timed out".into(),
+        ..Default::default()
+    });
+    report(&mut status, 0).backends.extend(many);
+    let text = show(&status);
+    assert!(text.contains("down: 92 more: tandemctl backend ls\n"), "{text}");
+    assert!(text.lines().count() < 30, "{text}");
+}
+
+#[test]
+fn programs_get_words_not_numbers() {
+    let mut status = healthy();
+    lose(&mut status, 1);
+    let all = programs(&status);
+    assert_eq!(all["verdict"], "degraded");
+    assert_eq!(all["leader"], "a");
+    assert_eq!(all["nodes"][0]["state"], "leader");
+    assert_eq!(all["nodes"][0]["report"]["listeners"][0]["state"], "bound");
+    assert_eq!(all["nodes"][0]["report"]["behind"], 0);
+    assert_eq!(all["nodes"][1]["state"], "unreachable");
+    assert_eq!(all["nodes"][1]["report"], Value::Null);
+    assert_eq!(all["vips"][0]["holders"][0], "a");
+}

@@ -1,0 +1,67 @@
+//! Arguments as the messages that say the same.
+
+use std::time::Duration;
+
+use tandem_proto::admin::v1::{ListenerState, NodeStatus};
+use tandem_proto::config::v1 as pb;
+use tandem_proto::raft::v1::Role;
+
+use crate::args::{How, Weighted};
+
+/// The check that `how` asks for; `None` if it says nothing of checks.
+pub(super) fn check(how: &How) -> Option<pb::Check> {
+    let check = pb::Check {
+        kind: how.check.map_or(0, |kind| pb::CheckKind::from(kind).into()),
+        interval_ms: how.check_interval.map_or(0, millis),
+        timeout_ms: how.check_timeout.map_or(0, millis),
+        rise: how.check_rise.unwrap_or(0),
+        fall: how.check_fall.unwrap_or(0),
+    };
+    (check != pb::Check::default()).then_some(check)
+}
+
+/// Zero would mean the default: less than a millisecond is one.
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX).max(1)
+}
+
+pub(super) fn backend(given: Weighted) -> pb::Backend {
+    pb::Backend { address: given.address, weight: given.weight.unwrap_or(0), state: 0 }
+}
+
+/// "backend x" or "backends x, y".
+pub(super) fn several(thing: &str, names: &[String]) -> String {
+    let plural = if names.len() == 1 { "" } else { "s" };
+    format!("{thing}{plural} {}", names.join(", "))
+}
+
+/// What people call a node: its name, or its number if the name is not known.
+pub(super) fn node_name(node: &NodeStatus) -> String {
+    match &node.member {
+        Some(member) if !member.name.is_empty() => member.name.clone(),
+        Some(member) => member.id.to_string(),
+        None => "?".to_owned(),
+    }
+}
+
+pub(super) fn role(node: &NodeStatus) -> &'static str {
+    match node.member.as_ref().map(tandem_proto::raft::v1::Member::role) {
+        Some(Role::Proxy) => "proxy",
+        Some(Role::Witness) => "witness",
+        Some(Role::Unspecified) | None => "unknown",
+    }
+}
+
+pub(super) fn listener_state(state: ListenerState) -> &'static str {
+    match state {
+        ListenerState::Bound => "bound",
+        ListenerState::Away => "away",
+        ListenerState::Failed => "failed",
+        ListenerState::Unspecified => "unknown",
+    }
+}
+
+/// Text in a cell, or a dash where there is none.
+pub(super) fn or_dash(text: String) -> String {
+    if text.is_empty() { "-".to_owned() } else { text }
+}
