@@ -1,0 +1,177 @@
+//! What each command asks of the node, and how refusals and notes reach the operator.
+
+use serde_json::json;
+use tandem_proto::config::v1::edit::Edit;
+use tandem_proto::config::v1::{self as pb, Problem};
+
+use crate::fake::{Node, Say, tandemctl};
+
+fn problem(path: &str, value: &str, why: &str, mend: &str) -> Problem {
+    Problem { path: path.into(), value: value.into(), why: why.into(), mend: mend.into() }
+}
+
+/// Runs each line and returns what it printed with the edits the node got.
+async fn asked(line: &str) -> (String, Vec<Edit>) {
+    let node = Node::start([Say::Done(4, Vec::new())]).await;
+    let ran = tandemctl(&[&node.address], line).await;
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{line}");
+    let edits = node.changes().remove(0).edits.into_iter().map(|e| e.edit.unwrap()).collect();
+    (ran.out, edits)
+}
+
+#[tokio::test]
+async fn upstreams() {
+    let (out, edits) = asked(
+        "upstream add chat --balance least_sessions --check none --check-interval 200ms --backend 1.2.3.4:5*7 --backend 1.2.3.5:5",
+    )
+    .await;
+    assert_eq!(out, "revision 4: upstream chat added with backends 1.2.3.4:5, 1.2.3.5:5\n");
+    let [Edit::AddUpstream(u)] = edits.as_slice() else { panic!("{edits:?}") };
+    assert_eq!((u.name.as_str(), u.balance()), ("chat", pb::Balance::LeastSessions));
+    let check = u.check.unwrap();
+    assert_eq!((check.kind(), check.interval_ms, check.timeout_ms), (pb::CheckKind::None, 200, 0));
+    let backends: Vec<_> = u.backends.iter().map(|b| (b.address.as_str(), b.weight)).collect();
+    assert_eq!(backends, [("1.2.3.4:5", 7), ("1.2.3.5:5", 0)]);
+
+    let (out, edits) = asked("upstream set chat --balance round_robin").await;
+    assert_eq!(out, "revision 4: upstream chat set\n");
+    let set = pb::SetUpstream { name: "chat".into(), balance: Some(pb::Balance::RoundRobin.into()), check: None };
+    assert_eq!(edits, [Edit::SetUpstream(set)]);
+
+    let (out, edits) = asked("upstream rm chat game").await;
+    assert_eq!(out, "revision 4: upstreams chat, game removed\n");
+    assert_eq!(edits, [Edit::RemoveUpstream("chat".into()), Edit::RemoveUpstream("game".into())]);
+}
+
+#[tokio::test]
+async fn backends() {
+    let set = |weight, state: Option<pb::BackendState>| {
+        let state = state.map(Into::into);
+        Edit::SetBackend(pb::SetBackend { upstream: "chat".into(), address: "1.2.3.4:5".into(), weight, state })
+    };
+    let added = pb::Backend { address: "1.2.3.4:5".into(), weight: 50, state: 0 };
+    for (line, out, edit) in [
+        (
+            "backend add chat 1.2.3.4:5 --weight 50",
+            "backend 1.2.3.4:5 added to chat",
+            Edit::AddBackend(pb::AddBackend { upstream: "chat".into(), backend: Some(added) }),
+        ),
+        (
+            "backend rm chat 1.2.3.4:5",
+            "backend 1.2.3.4:5 removed from chat",
+            Edit::RemoveBackend(pb::RemoveBackend { upstream: "chat".into(), address: "1.2.3.4:5".into() }),
+        ),
+        ("backend set chat 1.2.3.4:5 --weight 9", "backend 1.2.3.4:5 of chat set to weight 9", set(Some(9), None)),
+        (
+            "backend drain chat 1.2.3.4:5",
+            "backend 1.2.3.4:5 of chat draining: no new sessions",
+            set(None, Some(pb::BackendState::Draining)),
+        ),
+        (
+            "backend resume chat 1.2.3.4:5",
+            "backend 1.2.3.4:5 of chat active: new sessions again",
+            set(None, Some(pb::BackendState::Active)),
+        ),
+    ] {
+        assert_eq!(asked(line).await, (format!("revision 4: {out}\n"), vec![edit]), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn routes_listeners_and_addresses() {
+    let route = |host: &str, path: &str| {
+        let (name, host, path, upstream) = ("r".into(), host.into(), path.into(), "chat".into());
+        Edit::AddRoute(pb::Route { name, host, path, upstream })
+    };
+    let listener = pb::Listener { name: "public".into(), address: "10.0.0.100:80".into() };
+    let vip = pb::Vip { name: "main".into(), address: "10.0.0.100".into() };
+    for (line, out, edit) in [
+        ("route add r --upstream chat", "route r added: */ to chat", route("*", "/")),
+        ("route add r --upstream chat --host h.x --path /p", "route r added: h.x/p to chat", route("h.x", "/p")),
+        ("route rm r", "route r removed", Edit::RemoveRoute("r".into())),
+        ("listener add public 10.0.0.100:80", "listener public added on 10.0.0.100:80", Edit::AddListener(listener)),
+        ("listener rm public", "listener public removed", Edit::RemoveListener("public".into())),
+        ("vip add main 10.0.0.100", "virtual IP main added: 10.0.0.100", Edit::AddVip(vip)),
+        ("vip rm main", "virtual IP main removed", Edit::RemoveVip("main".into())),
+    ] {
+        assert_eq!(asked(line).await, (format!("revision 4: {out}\n"), vec![edit]), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn terms_go_with_the_change() {
+    let node = Node::start([Say::Done(4, Vec::new())]).await;
+    let line = "backend add chat 1.2.3.4:5 --expect-revision 0 --actor ops --request-id r9";
+    assert_eq!(tandemctl(&[&node.address], line).await.code, 0);
+    assert_eq!(tandemctl(&[&node.address], "backend rm chat 1.2.3.4:5").await.code, 0);
+    let changes = node.changes();
+    assert_eq!(
+        (changes[0].expect_revision, changes[0].actor.as_str(), changes[0].request_id.as_str()),
+        (Some(0), "ops", "r9")
+    );
+    assert_eq!(changes[1].expect_revision, None);
+    assert!(changes[1].actor.starts_with("alice"), "{}", changes[1].actor);
+}
+
+#[tokio::test]
+async fn notes_are_talk_for_people_and_data_for_programs() {
+    let node = Node::start([Say::Done(13, vec!["b was not asked: it is not reached".into()])]).await;
+    let ran = tandemctl(&[&node.address], "listener add public 0.0.0.0:80").await;
+    assert_eq!(ran.out, "revision 13: listener public added on 0.0.0.0:80\n");
+    assert_eq!(ran.err, "note: b was not asked: it is not reached\n");
+    let ran = tandemctl(&[&node.address], "listener add public 0.0.0.0:80 --json --request-id r").await;
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    let expected = json!({
+        "revision": 13,
+        "done": "listener public added on 0.0.0.0:80",
+        "notes": ["b was not asked: it is not reached"],
+        "request_id": "r",
+    });
+    assert_eq!(ran.json(), expected);
+}
+
+#[tokio::test]
+async fn a_refusal_names_every_culprit_and_its_mend() {
+    let node = Node::start([Say::Refused(
+        12,
+        vec![
+            problem(
+                "upstreams.chat.backends.x.address",
+                "x",
+                "is not an IP address and port",
+                "write it like 1.2.3.4:5",
+            ),
+            problem("upstreams.game", "game", "is no upstream here", "known: chat"),
+        ],
+    )])
+    .await;
+    let ran = tandemctl(&[&node.address], "backend add chat x").await;
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    let expected = "refused, nothing was changed (revision 12):
+  upstreams.chat.backends.x.address = \"x\": is not an IP address and port; write it like 1.2.3.4:5
+  upstreams.game = \"game\": is no upstream here; known: chat
+";
+    assert_eq!(ran.err, expected);
+
+    let ran = tandemctl(&[&node.address], "backend add chat x --json").await;
+    assert_eq!((ran.code, ran.err.as_str()), (1, ""));
+    let json = ran.json();
+    assert_eq!(json["revision"], 12);
+    assert_eq!(json["refused"].as_array().unwrap().len(), 2);
+    let second =
+        json!({"path": "upstreams.game", "value": "game", "why": "is no upstream here", "mend": "known: chat"});
+    assert_eq!(json["refused"][1], second);
+}
+
+#[tokio::test]
+async fn what_is_not_understood_is_refused_and_nothing_is_sent() {
+    let node = Node::start([Say::Done(4, Vec::new())]).await;
+    for line in ["backend add chat", "upstream set chat", "frobnicate", "backend add chat 1.2.3.4:5 --weight 0"] {
+        let ran = tandemctl(&[&node.address], line).await;
+        assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{line}");
+        assert!(ran.err.starts_with("error: "), "{}", ran.err);
+    }
+    assert!(node.changes().is_empty());
+    let ran = tandemctl(&[&node.address], "--help").await;
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+}

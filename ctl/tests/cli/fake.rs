@@ -1,0 +1,180 @@
+//! A node that answers from a script, and the real tandemctl to ask it.
+
+use std::collections::VecDeque;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use tandem_proto::admin::v1::admin_server::{Admin, AdminServer};
+use tandem_proto::admin::v1::change_reply::{Done, Outcome, Refused};
+use tandem_proto::admin::v1::{
+    ChangeReply, GetConfigReply, GetConfigRequest, MoveVipReply, MoveVipRequest, StatusReply, StatusRequest,
+};
+use tandem_proto::config::v1::{Command, Problem};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Code, Request, Response, Status};
+
+/// What the node says to one change or move. The last of a script is said for ever.
+#[derive(Debug, Clone)]
+pub(crate) enum Say {
+    Done(u64, Vec<String>),
+    Refused(u64, Vec<Problem>),
+    /// Another one leads.
+    Leads(String),
+    NoLeader,
+    /// A refusal in the node's own words.
+    Deny(Code, &'static str),
+    /// Takes it, and breaks.
+    Break,
+    /// Takes it, and is silent.
+    Nothing,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    script: Mutex<VecDeque<Say>>,
+    changes: Mutex<Vec<Command>>,
+    moves: Mutex<Vec<MoveVipRequest>>,
+    status: Mutex<StatusReply>,
+    config: Mutex<GetConfigReply>,
+}
+
+/// One node on a free loopback port; it ends with the test's runtime.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) address: String,
+    inner: Arc<Inner>,
+}
+
+impl Node {
+    pub(crate) async fn start(script: impl IntoIterator<Item = Say>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let node = Self { address: listener.local_addr().unwrap().to_string(), inner: Arc::default() };
+        node.will(script);
+        let server = Server::builder().add_service(AdminServer::new(node.clone()));
+        tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+        node
+    }
+
+    pub(crate) fn will(&self, script: impl IntoIterator<Item = Say>) {
+        *self.inner.script.lock().unwrap() = script.into_iter().collect();
+    }
+
+    pub(crate) fn is(&self, status: StatusReply) {
+        *self.inner.status.lock().unwrap() = status;
+    }
+
+    pub(crate) fn has(&self, config: GetConfigReply) {
+        *self.inner.config.lock().unwrap() = config;
+    }
+
+    pub(crate) fn changes(&self) -> Vec<Command> {
+        self.inner.changes.lock().unwrap().clone()
+    }
+
+    pub(crate) fn moves(&self) -> Vec<MoveVipRequest> {
+        self.inner.moves.lock().unwrap().clone()
+    }
+
+    fn next(&self) -> Say {
+        let mut script = self.inner.script.lock().unwrap();
+        if script.len() > 1 { script.pop_front().unwrap() } else { script.front().expect("a script").clone() }
+    }
+
+    /// The two outcomes only a change has, or the error any request can get.
+    async fn say(&self) -> Result<Outcome, Status> {
+        match self.next() {
+            Say::Done(revision, notes) => Ok(Outcome::Done(Done { revision, notes })),
+            Say::Refused(revision, problems) => Ok(Outcome::Refused(Refused { problems, revision })),
+            Say::Leads(leader) => {
+                let mut status = Status::failed_precondition("not the leader");
+                status.metadata_mut().insert("tandem-leader", leader.parse().unwrap());
+                Err(status)
+            }
+            Say::NoLeader => Err(Status::unavailable("no leader is known; a majority of voters is needed")),
+            Say::Deny(code, why) => Err(Status::new(code, why)),
+            Say::Break => Err(Status::internal("the node broke")),
+            Say::Nothing => std::future::pending().await,
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for Node {
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+        Ok(Response::new(self.inner.status.lock().unwrap().clone()))
+    }
+
+    async fn get_config(&self, _: Request<GetConfigRequest>) -> Result<Response<GetConfigReply>, Status> {
+        Ok(Response::new(self.inner.config.lock().unwrap().clone()))
+    }
+
+    async fn change(&self, request: Request<Command>) -> Result<Response<ChangeReply>, Status> {
+        self.inner.changes.lock().unwrap().push(request.into_inner());
+        Ok(Response::new(ChangeReply { outcome: Some(self.say().await?) }))
+    }
+
+    async fn move_vip(&self, request: Request<MoveVipRequest>) -> Result<Response<MoveVipReply>, Status> {
+        self.inner.moves.lock().unwrap().push(request.into_inner());
+        self.say().await?;
+        Ok(Response::new(MoveVipReply { from: "a".into(), to: "b".into(), took_ms: 9 }))
+    }
+}
+
+/// Where nobody listens: a port that was free a moment ago.
+pub(crate) async fn nobody() -> String {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
+}
+
+/// Takes connections and never says a word, as a stopped process does.
+pub(crate) async fn frozen() -> (String, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    (listener.local_addr().unwrap().to_string(), listener)
+}
+
+/// How a run of tandemctl ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ran {
+    /// stdout is one JSON document and nothing else.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e} in {self:?}"))
+    }
+}
+
+/// Runs the real program: `line` is split at blanks.
+pub(crate) async fn tandemctl(nodes: &[&str], line: &str) -> Ran {
+    tandemctl_fed(nodes, line, "").await
+}
+
+/// The same with something on stdin.
+pub(crate) async fn tandemctl_fed(nodes: &[&str], line: &str, stdin: &str) -> Ran {
+    let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_tandemctl"))
+        .env("TANDEM_NODES", nodes.join(","))
+        .env("USER", "alice")
+        .args(line.split_whitespace())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    // A run that is refused early does not read it.
+    let _ = pipe.write_all(stdin.as_bytes()).await;
+    drop(pipe);
+    let done = child.wait_with_output().await.unwrap();
+    Ran {
+        code: done.status.code().unwrap(),
+        out: String::from_utf8(done.stdout).unwrap(),
+        err: String::from_utf8(done.stderr).unwrap(),
+    }
+}

@@ -1,0 +1,152 @@
+//! Status and lists, as the terminal shows them.
+
+use serde_json::json;
+use tandem_proto::admin::v1::{
+    BackendReport, GetConfigReply, ListenerReport, ListenerState, NodeReport, NodeStatus, StatusReply, VipStatus,
+};
+use tandem_proto::document;
+use tandem_proto::raft::v1::{Member, Role};
+
+use crate::fake::{Node, Say, tandemctl};
+
+fn proxy(id: u64, name: &str, up: bool, listener: ListenerState) -> NodeStatus {
+    let member = Member { id, name: name.into(), address: format!("10.0.0.{id}:7440"), role: Role::Proxy.into() };
+    let backend = |address: &str, up, error: &str, sessions| BackendReport {
+        upstream: "chat".into(),
+        address: address.into(),
+        up,
+        error: error.into(),
+        sessions,
+        ..Default::default()
+    };
+    let error = if listener == ListenerState::Failed { "address in use" } else { "" };
+    let report = NodeReport {
+        name: name.into(),
+        revision: 12,
+        backends: vec![backend("10.0.1.1:9000", true, "", 3), backend("10.0.1.2:9000", up, "timed out", 0)],
+        listeners: vec![ListenerReport {
+            name: "public".into(),
+            address: "10.0.0.100:80".into(),
+            state: listener.into(),
+            error: error.into(),
+        }],
+        ..Default::default()
+    };
+    NodeStatus { member: Some(member), reachable: true, voter: true, report: Some(report) }
+}
+
+async fn pair() -> Node {
+    let node = Node::start([Say::Done(13, Vec::new())]).await;
+    let text = r#"
+        listeners.public.address = "10.0.0.100:80"
+        routes.all.upstream = "chat"
+        vips.main.address = "10.0.0.100"
+        [upstreams.chat]
+        backends = [{ address = "10.0.1.1:9000" }, { address = "10.0.1.2:9000", weight = 50, state = "draining" }]
+        [upstreams.empty]
+        check.kind = "none"
+    "#;
+    node.has(GetConfigReply { revision: 12, config: Some(document::parse(text).unwrap()), ..Default::default() });
+    node.is(StatusReply {
+        cluster: "demo".into(),
+        revision: 12,
+        leader: 1,
+        quorum: true,
+        nodes: vec![proxy(1, "a", true, ListenerState::Bound), proxy(2, "b", false, ListenerState::Failed)],
+        vips: vec![VipStatus { name: "main".into(), address: "10.0.0.100".into(), holders: vec!["a".into()] }],
+        ..Default::default()
+    });
+    node
+}
+
+#[tokio::test]
+async fn lists_are_plain_tables() {
+    let node = pair().await;
+    for (line, expected) in [
+        (
+            "upstream ls",
+            "
+UPSTREAM  BALANCE      CHECK         BACKENDS
+chat      round_robin  tcp every 1s  2 (1 draining)
+empty     round_robin  none          0
+",
+        ),
+        (
+            "backend ls",
+            "
+UPSTREAM  BACKEND        WEIGHT  STATE     HEALTH                SESSIONS
+chat      10.0.1.1:9000  100     active    up                    6
+chat      10.0.1.2:9000  50      draining  DOWN on b: timed out  0
+",
+        ),
+        (
+            "backend ls empty",
+            "
+UPSTREAM  BACKEND  WEIGHT  STATE  HEALTH  SESSIONS
+",
+        ),
+        (
+            "route ls",
+            "
+ROUTE  HOST  PATH  UPSTREAM
+all    *     /     chat
+",
+        ),
+        (
+            "listener ls",
+            "
+LISTENER  ADDRESS        STATE
+public    10.0.0.100:80  a bound, b FAILED: address in use
+",
+        ),
+        (
+            "vip ls",
+            "
+VIP   ADDRESS     HOLDER
+main  10.0.0.100  a
+",
+        ),
+    ] {
+        let ran = tandemctl(&[&node.address], line).await;
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{line}");
+        assert_eq!(format!("\n{}", ran.out), expected, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn lists_are_documents_for_programs() {
+    let node = pair().await;
+    let ask = async |line: &str| tandemctl(&[&node.address], &format!("{line} --json")).await.json();
+    assert_eq!(ask("upstream ls").await["upstreams"]["empty"]["check"]["kind"], "none");
+    assert_eq!(ask("route ls").await["routes"]["all"]["upstream"], "chat");
+    assert_eq!(ask("vip ls").await["vips"], json!([{"name": "main", "address": "10.0.0.100", "holders": ["a"]}]));
+    let backends = ask("backend ls chat").await;
+    assert_eq!(backends["revision"], 12);
+    assert_eq!(backends["backends"][1]["state"], "draining");
+    assert_eq!(backends["backends"][1]["seen"][1]["error"], "timed out");
+    let listeners = ask("listener ls").await;
+    assert_eq!(
+        listeners["listeners"][0]["seen"][1],
+        json!({"node": "b", "state": "failed", "error": "address in use"})
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_upstream_is_not_an_empty_list() {
+    let node = pair().await;
+    let ran = tandemctl(&[&node.address], "backend ls chta").await;
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    assert!(ran.err.contains("\"chta\": is no upstream here; known: chat, empty"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn status_comes_from_any_node_without_colour_in_a_pipe() {
+    let node = pair().await;
+    let ran = tandemctl(&[&node.address], "status").await;
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert!(ran.out.starts_with("demo DEGRADED: revision 12, quorum 2 of 2, leader a, holder a"), "{}", ran.out);
+    assert!(ran.out.contains("not listening: 10.0.0.100:80 (public) on b: address in use\n"), "{}", ran.out);
+    assert!(!ran.out.contains('\x1b'));
+    let json = tandemctl(&[&node.address], "status --json").await.json();
+    assert_eq!((json["verdict"].clone(), json["leader"].clone()), ("degraded".into(), "a".into()));
+}

@@ -1,0 +1,8 @@
+//! The real tandemctl against nodes that answer from a script.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod changes;
+mod document;
+mod fake;
+mod leader;
+mod looks;
