@@ -100,10 +100,10 @@ fn write_all(config: &model::Config, out: &mut String) -> std::fmt::Result {
     for (name, r) in &config.routes {
         writeln!(
             out,
-            "[routes.{}]\nhost = \"{}\"\npath = \"{}\"\nupstream = \"{}\"\n",
+            "[routes.{}]\nhost = \"{}\"\npath = {}\nupstream = \"{}\"\n",
             key(name),
             r.host,
-            r.path,
+            quoted(&r.path),
             r.upstream
         )?;
     }
@@ -138,4 +138,9 @@ fn write_all(config: &model::Config, out: &mut String) -> std::fmt::Result {
 /// A bare TOML key cannot hold a dot.
 fn key(name: &model::Name) -> String {
     if name.as_str().contains('.') { format!("\"{name}\"") } else { name.to_string() }
+}
+
+/// A path may hold quotes and backslashes.
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
 }

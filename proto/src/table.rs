@@ -43,7 +43,12 @@ impl Table {
         match self.take(key)? {
             Value::String(s) => Some(s),
             other => {
-                problems.add(self.path(key), &other, "is not text", "put it in quotes");
+                problems.add(
+                    self.path(key),
+                    shown(&other),
+                    format!("is {}, not text", kind(&other)),
+                    "put it in quotes",
+                );
                 None
             }
         }
@@ -64,7 +69,11 @@ impl Table {
         let value = self.take(key)?;
         let number = value.as_integer().and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
         if number.is_none() {
-            problems.add(self.path(key), &value, "is not a whole number from 1 up", "write digits without quotes");
+            let (why, mend) = match &value {
+                Value::Integer(_) => ("is out of range".to_owned(), format!("use a number from 1 to {}", u32::MAX)),
+                other => (format!("is {}, not a whole number", kind(other)), "write digits without quotes".to_owned()),
+            };
+            problems.add(self.path(key), shown(&value), why, mend);
         }
         number
     }
@@ -74,7 +83,8 @@ impl Table {
         let value = self.take(key)?;
         let flag = value.as_bool();
         if flag.is_none() {
-            problems.add(self.path(key), &value, "is neither true nor false", "write true or false without quotes");
+            let why = format!("is {}, neither true nor false", kind(&value));
+            problems.add(self.path(key), shown(&value), why, "write true or false without quotes");
         }
         flag
     }
@@ -116,7 +126,8 @@ impl Table {
                 .filter_map(|(i, value)| as_table(format!("{path}[{i}]"), value, problems))
                 .collect(),
             Some(other) => {
-                problems.add(path.clone(), &other, "is not a list of tables", format!("write [[{path}]]"));
+                let why = format!("is {}, not a list of tables", kind(&other));
+                problems.add(path.clone(), shown(&other), why, format!("write [[{path}]]"));
                 Vec::new()
             }
         }
@@ -129,7 +140,8 @@ impl Table {
             .filter_map(|(key, value)| match value {
                 Value::String(s) => Some((key, s)),
                 other => {
-                    problems.add(self.path(&key), &other, "is not text", "put it in quotes");
+                    let why = format!("is {}, not text", kind(&other));
+                    problems.add(self.path(&key), shown(&other), why, "put it in quotes");
                     None
                 }
             })
@@ -140,7 +152,7 @@ impl Table {
     pub fn finish(self, problems: &mut Problems) {
         let known = self.known.join(", ");
         for (key, value) in &self.left {
-            problems.add(self.path(key), value, "is not a known key", format!("known here: {known}"));
+            problems.add(self.path(key), shown(value), "is not a known key", format!("known here: {known}"));
         }
     }
 }
@@ -149,8 +161,30 @@ fn as_table(path: String, value: Value, problems: &mut Problems) -> Option<Table
     match value {
         Value::Table(left) => Some(Table { path, left, known: Vec::new() }),
         other => {
-            problems.add(path.clone(), &other, "is not a table", format!("write [{path}]"));
+            let why = format!("is {}, not a table", kind(&other));
+            problems.add(path.clone(), shown(&other), why, format!("write [{path}]"));
             None
         }
+    }
+}
+
+/// The value as a person would say it: what it is, [`kind`] tells.
+fn shown(value: &Value) -> String {
+    const ENOUGH: usize = 60;
+    let text = match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
+    };
+    if text.chars().count() <= ENOUGH { text } else { text.chars().take(ENOUGH).chain(['…']).collect() }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "text",
+        Value::Integer(_) | Value::Float(_) => "a number",
+        Value::Boolean(_) => "a boolean",
+        Value::Datetime(_) => "a date",
+        Value::Array(_) => "a list",
+        Value::Table(_) => "a table",
     }
 }
