@@ -70,8 +70,8 @@ impl Config {
                 problems.add(
                     format!("routes.{name}"),
                     place,
-                    format!("is what routes.{other} takes already"),
-                    "change its host or path",
+                    format!("is what routes.{other} takes too"),
+                    "change host or path of one of them",
                 );
             }
         }
@@ -82,8 +82,8 @@ impl Config {
                 problems.add(
                     path,
                     l.address,
-                    format!("is what listeners.{other} listens on already"),
-                    "choose another port",
+                    format!("is what listeners.{other} listens on too"),
+                    "choose another port for one of them",
                 );
             }
         }
@@ -93,8 +93,8 @@ impl Config {
                 problems.add(
                     format!("vips.{name}.address"),
                     v.address,
-                    format!("is vips.{other} already"),
-                    "choose another address",
+                    format!("is vips.{other} too"),
+                    "choose another address for one of them",
                 );
             }
         }
