@@ -144,3 +144,6 @@ fn key(name: &model::Name) -> String {
 fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
+
+#[cfg(test)]
+mod tests;

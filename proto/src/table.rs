@@ -188,3 +188,6 @@ fn kind(value: &Value) -> &'static str {
         Value::Table(_) => "a table",
     }
 }
+
+#[cfg(test)]
+mod tests;

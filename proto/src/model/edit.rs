@@ -167,3 +167,6 @@ fn known<T: Display>(all: impl Iterator<Item = T>) -> String {
     let all: Vec<String> = all.take(8).map(|n| n.to_string()).collect();
     if all.is_empty() { "there is none".to_owned() } else { format!("known: {}", all.join(", ")) }
 }
+
+#[cfg(test)]
+mod tests;

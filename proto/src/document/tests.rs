@@ -1,0 +1,256 @@
+//! A document read and written is the same; a bad one is told whole.
+#![allow(clippy::unwrap_used)]
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use proptest::collection::btree_map;
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{Backend, Check, Config, Host, Listener, Name, Route, Upstream, Vip};
+
+fn meant(text: &str) -> Config {
+    Config::try_from(&parse(text).unwrap()).unwrap()
+}
+
+fn names() -> impl Strategy<Value = Name> {
+    "[a-z0-9][a-z0-9._-]{0,20}".prop_map(|text| Name::new(&text).unwrap())
+}
+
+fn addresses() -> impl Strategy<Value = SocketAddr> {
+    (any::<IpAddr>(), 1..=u16::MAX).prop_map(SocketAddr::from)
+}
+
+fn backends() -> impl Strategy<Value = Backend> {
+    (1u32..=1000, any::<bool>()).prop_map(|(weight, draining)| Backend {
+        weight: NonZeroU32::new(weight).unwrap(),
+        state: if draining { State::Draining } else { State::Active },
+    })
+}
+
+fn upstreams() -> impl Strategy<Value = Arc<Upstream>> {
+    let check = (any::<bool>(), 50u64..1_000_000, 1u64..1_000_000, 1u32.., 1u32..);
+    (any::<bool>(), check, btree_map(addresses(), backends(), 0..4)).prop_map(|(least, check, backends)| {
+        let (tcp, interval, timeout, rise, fall) = check;
+        Arc::new(Upstream {
+            balance: if least { Balance::LeastSessions } else { Balance::RoundRobin },
+            check: Check {
+                kind: if tcp { CheckKind::Tcp } else { CheckKind::None },
+                interval: Duration::from_millis(interval),
+                timeout: Duration::from_millis(timeout),
+                rise: NonZeroU32::new(rise).unwrap(),
+                fall: NonZeroU32::new(fall).unwrap(),
+            },
+            backends,
+        })
+    })
+}
+
+/// Any config that can be meant: routes lead to upstreams that are there, nothing claims another's place.
+fn configs() -> impl Strategy<Value = Config> {
+    let host = prop_oneof![Just(Host::Any), "[a-z0-9.-]{1,20}".prop_map(Host::Exact)];
+    let places = btree_map((host, "/[!-~&&[^?#]]{0,20}"), (names(), any::<prop::sample::Index>()), 0..6);
+    let vips = btree_map(1u32..0xdfff_ffff, names(), 0..3);
+    (btree_map(names(), upstreams(), 0..4), places, btree_map(addresses(), names(), 0..4), vips).prop_map(
+        |(upstreams, places, listeners, vips)| {
+            let mut config = Config { upstreams, ..Config::default() };
+            let all: Vec<Name> = config.upstreams.keys().cloned().collect();
+            if !all.is_empty() {
+                for ((host, path), (name, to)) in places {
+                    config.routes.insert(name, Route { host, path, upstream: to.get(&all).clone() });
+                }
+            }
+            for (address, name) in listeners {
+                config.listeners.insert(name, Listener { address });
+            }
+            for (address, name) in vips {
+                config.vips.insert(name, Vip { address: IpAddr::V4(address.into()) });
+            }
+            config
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn written_and_read_it_is_the_same(config in configs()) {
+        let text = render(&config);
+        let read = parse(&text).map_err(|p| TestCaseError::fail(format!("{p}\nin\n{text}")))?;
+        prop_assert_eq!(Config::try_from(&read).unwrap(), config);
+    }
+
+    #[test]
+    fn as_messages_and_back_it_is_the_same(config in configs()) {
+        prop_assert_eq!(Config::try_from(&pb::Config::from(&config)).unwrap(), config);
+    }
+
+    #[test]
+    fn no_text_is_a_panic(text in "\\PC{0,200}") {
+        let _ = parse(&text);
+    }
+
+    #[test]
+    fn no_value_is_a_panic(value in "\\PC{0,20}", number in any::<i64>()) {
+        for key in ["listeners.x.address", "routes.x.path", "upstreams.x.check.interval", "vips.x.address", "routes.x.host"] {
+            let _ = parse(&format!("{key} = {}", toml::Value::from(value.as_str())));
+            let _ = parse(&format!("{key} = {number}"));
+        }
+    }
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let config = meant(
+        r#"
+        [routes.all]
+        upstream = "chat"
+        [[upstreams.chat.backends]]
+        address = "10.0.0.1:9000"
+        "#,
+    );
+    let route = &config.routes["all"];
+    assert_eq!((&route.host, route.path.as_str()), (&Host::Any, "/"));
+    let chat = &config.upstreams["chat"];
+    assert_eq!((chat.balance, &chat.check), (Balance::RoundRobin, &Check::default()));
+    let backend = chat.backends.values().next().unwrap();
+    assert_eq!((backend.weight.get(), backend.state), (100, State::Active));
+}
+
+#[test]
+fn the_empty_document_is_the_empty_config() {
+    assert_eq!(meant(""), Config::default());
+    assert_eq!(render(&Config::default()), "");
+}
+
+#[test]
+fn it_is_written_as_a_person_would() {
+    let text = r#"[listeners.public]
+address = "10.0.0.100:80"
+
+[routes.all]
+host = "*"
+path = '/a"b'
+upstream = "v1.chat"
+
+[upstreams."v1.chat"]
+balance = "least_sessions"
+check = { kind = "tcp", interval = "1s 500ms", timeout = "500ms", rise = 1, fall = 2 }
+
+[[upstreams."v1.chat".backends]]
+address = "10.0.1.1:9000"
+weight = 100
+state = "draining"
+
+[vips.main]
+address = "10.0.0.100"
+
+"#;
+    assert_eq!(render(&meant(text)), text);
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_with_path_and_value() {
+    let bad = r#"
+        colour = "blue"
+        [listeners.Public]
+        address = "10.0.0.1:80"
+        [listeners.plain]
+        address = "localhost:80"
+        [listeners.portless]
+        address = "10.0.0.1:0"
+        [listeners.none]
+        [listeners.one]
+        address = "0.0.0.0:443"
+        [listeners.two]
+        address = "0.0.0.0:443"
+        [routes.a]
+        host = "http://chat.example.org"
+        upstream = "chat"
+        [routes.b]
+        path = "chat"
+        upstream = "chat"
+        [routes.c]
+        upstream = "nowhere"
+        [routes.d]
+        [routes.e]
+        upstream = "chat"
+        hots = "x"
+        [upstreams.chat]
+        balance = "fastest"
+        check = { kind = "udp", interval = "10ms", rise = 0 }
+        [[upstreams.chat.backends]]
+        address = "10.0.1.1"
+        [[upstreams.chat.backends]]
+        address = "10.0.1.2:9000"
+        weight = 5000
+        state = "asleep"
+        [[upstreams.chat.backends]]
+        address = "10.0.1.3:9000"
+        [[upstreams.chat.backends]]
+        address = "10.0.1.3:9000"
+        [vips.a]
+        address = "10.0.0.100/24"
+        [vips.b]
+        address = "fd00::1"
+        [vips.c]
+        address = "0.0.0.0"
+        [vips.d]
+        address = "10.0.0.100"
+        [vips.e]
+        address = "10.0.0.100"
+    "#;
+    let expected = r#"
+routes.e.hots = "x": is not a known key; known here: host, path, upstream
+upstreams.chat.balance = "fastest": is not known here; use one of: round_robin, least_sessions
+upstreams.chat.check.kind = "udp": is not known here; use one of: none, tcp
+upstreams.chat.check.rise = "0": is out of range; use a number from 1 to 4294967295
+upstreams.chat.backends[1].state = "asleep": is not known here; use one of: active, draining
+colour = "blue": is not a known key; known here: listeners, routes, upstreams, vips
+listeners.Public = "Public": is no name; use 1 to 63 of a-z 0-9 . _ - and begin with a letter or digit
+listeners.none.address: is missing; write it like "10.0.0.11:9000"
+listeners.plain.address = "localhost:80": is not an IP address and port; write it like "10.0.0.11:9000" or "[fd00::11]:9000"
+listeners.portless.address = "10.0.0.1:0": has no port to connect to; use a port from 1 to 65535
+upstreams.chat.backends[0].address = "10.0.1.1": is not an IP address and port; write it like "10.0.0.11:9000" or "[fd00::11]:9000"
+upstreams.chat.backends[1].weight = "5000": is too large; use 1 to 1000; to take no new sessions, drain it
+upstreams.chat.backends[3].address = "10.0.1.3:9000": is there twice in this upstream; keep one of them
+upstreams.chat.check.interval = "10ms": is too short; use 50ms or more
+routes.a.host = "http://chat.example.org": is no host name; write the name alone, without scheme, port or path, or "*" for any
+routes.b.path = "chat": is no path prefix; begin with / and leave out blanks, ? and #
+routes.d.upstream: is missing; name one of the upstreams
+vips.a.address = "10.0.0.100/24": is not an IP address; write it like "10.0.0.100", without a port or prefix
+vips.b.address = "fd00::1": is IPv6, which a virtual IP cannot be yet; use an IPv4 address
+vips.c.address = "0.0.0.0": is not an address one node can hold; use a free unicast address of the clients' network
+routes.c.upstream = "nowhere": is no upstream here; known: chat
+routes.e = "*/": is what routes.c takes too; change host or path of one of them
+listeners.two.address = "0.0.0.0:443": is what listeners.one listens on too; choose another port for one of them
+vips.e.address = "10.0.0.100": is vips.d too; choose another address for one of them
+"#;
+    assert_eq!(format!("\n{}\n", parse(bad).unwrap_err()), expected);
+}
+
+#[test]
+fn a_reference_to_nothing_says_what_there_is() {
+    let text = "routes.a.upstream = \"chat\"";
+    let expected = r#"routes.a.upstream = "chat": is no upstream here; there is none yet; add it first"#;
+    assert_eq!(parse(text).unwrap_err().to_string(), expected);
+    let many: String = (0..20).map(|i| format!("[upstreams.u{i:02}]\n")).collect();
+    let said = parse(&format!("{text}\n{many}")).unwrap_err().to_string();
+    assert!(said.ends_with("known: u00, u01, u02, u03, u04, u05, u06, u07, …"), "{said}");
+}
+
+#[test]
+fn two_routes_cannot_take_the_same_place() {
+    let text = r#"
+        upstreams.chat.balance = "round_robin"
+        routes.a = { host = "Chat.Example.org", path = "/ws", upstream = "chat" }
+        routes.b = { host = "chat.example.org", path = "/ws", upstream = "chat" }
+        routes.c = { host = "*", path = "/ws", upstream = "chat" }
+        routes.d = { path = "/ws", upstream = "chat" }
+    "#;
+    let expected = "\
+routes.b = \"chat.example.org/ws\": is what routes.a takes too; change host or path of one of them
+routes.d = \"*/ws\": is what routes.c takes too; change host or path of one of them";
+    assert_eq!(parse(text).unwrap_err().to_string(), expected);
+}
