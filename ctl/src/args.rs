@@ -27,6 +27,7 @@ pub(crate) struct Args {
 
 /// Valid before and after every command.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Common {
     /// Nodes to ask, in this order; repeat it or separate with commas.
     #[arg(
@@ -34,6 +35,7 @@ pub(crate) struct Common {
         global = true,
         value_name = "HOST:PORT",
         env = "TANDEM_NODES",
+        hide_env_values = true,
         value_delimiter = ',',
         default_value = "127.0.0.1:7440",
         value_parser = node
@@ -110,6 +112,7 @@ pub(crate) enum Upstream {
     /// Remove upstreams that no route uses.
     #[command(after_help = "Example: tandemctl upstream rm chat")]
     Rm {
+        /// One or more, removed together or not at all.
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
@@ -150,6 +153,7 @@ pub(crate) struct Weighted {
 /// Backends of one upstream.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Backends {
+    /// Their upstream.
     pub(crate) upstream: String,
     /// "ip:port".
     #[arg(required = true, value_name = "ADDR")]
@@ -186,7 +190,10 @@ pub(crate) enum Backend {
     #[command(after_help = "Example: tandemctl backend resume chat 10.0.0.11:9000")]
     Resume(Backends),
     /// List them, with health and sessions.
-    Ls { upstream: Option<String> },
+    Ls {
+        /// Of this upstream only.
+        upstream: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -207,6 +214,7 @@ pub(crate) enum Route {
     /// Remove routes; sessions go on.
     #[command(after_help = "Example: tandemctl route rm chat")]
     Rm {
+        /// One or more, removed together or not at all.
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
@@ -226,6 +234,7 @@ pub(crate) enum Listener {
     /// Stop listening; sessions go on.
     #[command(after_help = "Example: tandemctl listener rm public")]
     Rm {
+        /// One or more, removed together or not at all.
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
@@ -245,6 +254,7 @@ pub(crate) enum Vip {
     /// Give an address up: no node holds it any more.
     #[command(after_help = "Example: tandemctl vip rm main")]
     Rm {
+        /// One or more, removed together or not at all.
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
