@@ -1,1 +1,6 @@
 //! One client, one backend, bytes between.
+
+mod balance;
+mod health;
+mod route;
+mod screen;
