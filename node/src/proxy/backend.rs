@@ -1,0 +1,130 @@
+//! One backend as this node knows it: its counters belong to its identity and outlive every revision of the config.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use crate::config::model::Name;
+
+/// A server behind the proxy. `(upstream, address)` is who it is.
+#[derive(Debug)]
+pub(super) struct Backend {
+    pub(super) upstream: Name,
+    pub(super) address: SocketAddr,
+    up: AtomicBool,
+    load: AtomicU32,
+    /// Open sessions.
+    pub(super) sessions: AtomicU64,
+    /// Sessions ever opened.
+    pub(super) sessions_total: AtomicU64,
+    /// Plain requests ever answered by it.
+    pub(super) requests_total: AtomicU64,
+    failure: Mutex<Option<String>>,
+    doubt: Notify,
+}
+
+impl Backend {
+    /// One just met: nothing speaks against it, so it is up.
+    pub(super) fn new(upstream: Name, address: SocketAddr) -> Self {
+        Self {
+            upstream,
+            address,
+            up: AtomicBool::new(true),
+            load: AtomicU32::new(0),
+            sessions: AtomicU64::new(0),
+            sessions_total: AtomicU64::new(0),
+            requests_total: AtomicU64::new(0),
+            failure: Mutex::new(None),
+            doubt: Notify::new(),
+        }
+    }
+
+    /// Whether the checks find it healthy.
+    pub(super) fn is_up(&self) -> bool {
+        self.up.load(Relaxed)
+    }
+
+    /// Sessions and requests that were given to it and have not ended.
+    pub(super) fn load(&self) -> u32 {
+        self.load.load(Relaxed)
+    }
+
+    /// What its checks found.
+    pub(super) fn set_up(&self, up: bool) {
+        self.up.store(up, Relaxed);
+    }
+
+    /// Keeps the last failure for whoever asks.
+    pub(super) fn failed(&self, why: String) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+
+    /// The last failure; `None` if there never was one.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A session could not reach it. That is a hint to check now, not a verdict: the trouble may be ours.
+    pub(super) fn doubt(&self) {
+        self.doubt.notify_one();
+    }
+
+    /// Waits until somebody doubts it.
+    pub(super) async fn doubted(&self) {
+        self.doubt.notified().await;
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// The network's, or `TimedOut` after `within`. Also raises [`Self::doubt`].
+    pub(super) async fn dial(&self, within: Duration) -> io::Result<TcpStream> {
+        let dialled = connect(self.address, within).await;
+        if let Err(error) = &dialled {
+            tracing::warn!(upstream = %self.upstream, backend = %self.address, %error, "cannot connect to backend");
+            self.doubt();
+        }
+        dialled
+    }
+}
+
+/// Connects within a time.
+///
+/// # Errors
+/// The network's, or `TimedOut`.
+pub(super) async fn connect(address: SocketAddr, within: Duration) -> io::Result<TcpStream> {
+    let socket = tokio::time::timeout(within, TcpStream::connect(address))
+        .await
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {within:?}")))??;
+    socket.set_nodelay(true)?;
+    Ok(socket)
+}
+
+/// A session's or request's place at a backend, counted from the choice until it is dropped, so that many handshakes
+/// at once do not all go to the same one.
+#[derive(Debug)]
+pub(super) struct Place(Arc<Backend>);
+
+impl Place {
+    /// Takes a place.
+    pub(super) fn at(backend: &Arc<Backend>) -> Self {
+        backend.load.fetch_add(1, Relaxed);
+        Self(Arc::clone(backend))
+    }
+
+    /// Where.
+    pub(super) fn backend(&self) -> &Backend {
+        &self.0
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.load.fetch_sub(1, Relaxed);
+    }
+}

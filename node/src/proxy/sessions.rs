@@ -1,0 +1,169 @@
+//! The sessions of one worker: who they are, and how they are ended. It does not care who moves their bytes.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::backend::Place;
+use super::relay::{End, Moved};
+
+/// Who a session is between.
+#[derive(Debug)]
+pub(super) struct Parties {
+    pub(super) client: SocketAddr,
+    /// The address of ours that the client connected to.
+    pub(super) local: IpAddr,
+    pub(super) place: Place,
+}
+
+/// Why we end a session that neither side ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Ended {
+    /// The address it was reached at is on another node now.
+    #[error("its address moved to another node")]
+    AddressLeft,
+    /// No byte for longer than allowed.
+    #[error("idle too long")]
+    Idle,
+    /// This node stops.
+    #[error("this node stops")]
+    Stopping,
+}
+
+#[derive(Debug)]
+struct Session {
+    parties: Parties,
+    opened: Instant,
+    moved: Rc<Moved>,
+    task: AbortHandle,
+    /// Bytes moved when the last tick looked, and when they last changed.
+    seen: Cell<u64>,
+    active: Cell<Instant>,
+    ended: Cell<Option<Ended>>,
+}
+
+/// All sessions of one worker. Slots are reused; an idle session costs about 200 bytes here.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    /// Open sessions of all workers.
+    open: Arc<AtomicU64>,
+    slots: RefCell<Vec<Option<Box<Session>>>>,
+    free: RefCell<Vec<usize>>,
+}
+
+impl Sessions {
+    /// `open` counts those of all workers.
+    pub(super) fn new(open: Arc<AtomicU64>) -> Self {
+        Self { open, slots: RefCell::default(), free: RefCell::default() }
+    }
+
+    /// Runs a session as a task of its own until `moving` ends or it is ended from here; `with` is dropped after it.
+    pub(super) fn open<F, G>(self: &Rc<Self>, parties: Parties, moved: Rc<Moved>, moving: F, with: G)
+    where
+        F: Future<Output = End> + 'static,
+        G: 'static,
+    {
+        let slot = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            self.slots.borrow_mut().push(None);
+            self.slots.borrow().len() - 1
+        });
+        let backend = parties.place.backend();
+        backend.sessions.fetch_add(1, Relaxed);
+        backend.sessions_total.fetch_add(1, Relaxed);
+        self.open.fetch_add(1, Relaxed);
+        tracing::debug!(
+            client = %parties.client, upstream = %backend.upstream, backend = %backend.address, "session opened"
+        );
+        let seat = Seat { sessions: Rc::clone(self), slot, _with: with };
+        let task = tokio::task::spawn_local(async move {
+            let end = moving.await;
+            seat.leave(end);
+        });
+        let now = Instant::now();
+        let session = Session {
+            parties,
+            opened: now,
+            moved,
+            task: task.abort_handle(),
+            seen: Cell::new(0),
+            active: Cell::new(now),
+            ended: Cell::new(None),
+        };
+        self.slots.borrow_mut()[slot] = Some(Box::new(session));
+    }
+
+    /// Ends those whose client reached us at an address that `left` names.
+    pub(super) fn end_where(&self, left: impl Fn(IpAddr) -> bool, why: Ended) {
+        self.end(|session| left(session.parties.local).then_some(why));
+    }
+
+    /// Ends those that have been idle, or half closed and idle, for too long. Called now and then: one look at all of
+    /// them costs less than a timer each.
+    pub(super) fn end_idle(&self, now: Instant, idle: Duration, closing: Duration) {
+        self.end(|session| {
+            let moved = session.moved.from_client.get().wrapping_add(session.moved.from_backend.get());
+            if session.seen.replace(moved) != moved {
+                session.active.set(now);
+            }
+            let limit = if session.moved.closing.get() { closing } else { idle };
+            (now.saturating_duration_since(session.active.get()) > limit).then_some(Ended::Idle)
+        });
+    }
+
+    fn end(&self, reason: impl Fn(&Session) -> Option<Ended>) {
+        for session in self.slots.borrow().iter().flatten() {
+            if let Some(why) = reason(session) {
+                session.ended.set(Some(why));
+                session.task.abort();
+            }
+        }
+    }
+
+    fn vacate(&self, slot: usize, end: Option<End>) {
+        let Some(session) = self.slots.borrow_mut().get_mut(slot).and_then(Option::take) else { return };
+        self.free.borrow_mut().push(slot);
+        let backend = session.parties.place.backend();
+        backend.sessions.fetch_sub(1, Relaxed);
+        self.open.fetch_sub(1, Relaxed);
+        let why = match (end, session.ended.get()) {
+            (Some(end), _) => end.to_string(),
+            (None, ended) => ended.unwrap_or(Ended::Stopping).to_string(),
+        };
+        tracing::info!(
+            client = %session.parties.client,
+            upstream = %backend.upstream,
+            backend = %backend.address,
+            seconds = session.opened.elapsed().as_secs(),
+            from_client = session.moved.from_client.get(),
+            from_backend = session.moved.from_backend.get(),
+            why,
+            "session ended"
+        );
+    }
+}
+
+/// A session's hold on its slot; also vacates it when the task is aborted.
+struct Seat<G> {
+    sessions: Rc<Sessions>,
+    slot: usize,
+    _with: G,
+}
+
+impl<G> Seat<G> {
+    fn leave(self, end: End) {
+        self.sessions.vacate(self.slot, Some(end));
+    }
+}
+
+impl<G> Drop for Seat<G> {
+    fn drop(&mut self) {
+        self.sessions.vacate(self.slot, None);
+    }
+}

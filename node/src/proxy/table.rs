@@ -1,0 +1,148 @@
+//! What a worker needs of one config, ready to use: routes that lead to upstreams, upstreams that know their backends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Weak};
+
+use super::backend::Backend;
+use super::balance::Candidate;
+use super::route::Routes;
+use crate::config::model::{Balance, Check, Config, Name, State};
+
+/// One config, compiled. A session takes one at its start and keeps to it.
+#[derive(Debug)]
+pub(super) struct Table {
+    /// Where clients connect to.
+    pub(super) listeners: BTreeMap<Name, SocketAddr>,
+    /// Addresses that one node at a time holds.
+    pub(super) vips: BTreeSet<IpAddr>,
+    /// Which request goes where.
+    pub(super) routes: Routes<Arc<Upstream>>,
+    /// All upstreams, used by a route or not.
+    pub(super) upstreams: BTreeMap<Name, Arc<Upstream>>,
+}
+
+/// A named group of backends.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    pub(super) name: Name,
+    pub(super) balance: Balance,
+    pub(super) check: Check,
+    pub(super) members: Vec<Member>,
+}
+
+/// A backend with what this config says of it.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) backend: Arc<Backend>,
+    weight: NonZeroU32,
+    active: bool,
+}
+
+impl Upstream {
+    /// Who may take a session now.
+    pub(super) fn candidates(&self, tried: &[SocketAddr]) -> (Vec<&Arc<Backend>>, Vec<Candidate>) {
+        let able = |m: &&Member| m.active && m.backend.is_up() && !tried.contains(&m.backend.address);
+        self.members
+            .iter()
+            .filter(able)
+            .map(|m| {
+                let (address, load) = (m.backend.address, m.backend.load());
+                (&m.backend, Candidate { address, weight: m.weight, load })
+            })
+            .unzip()
+    }
+}
+
+/// Knows every backend that is configured or still has sessions, so that one that is removed and added again goes on
+/// counting where it was.
+#[derive(Debug, Default)]
+pub(super) struct Registry(BTreeMap<(Name, SocketAddr), Weak<Backend>>);
+
+impl Registry {
+    /// Compiles a config.
+    pub(super) fn compile(&mut self, config: &Config) -> Table {
+        let upstreams: BTreeMap<Name, Arc<Upstream>> = config
+            .upstreams
+            .iter()
+            .map(|(name, u)| {
+                let member = |(address, b): (&SocketAddr, &crate::config::model::Backend)| Member {
+                    backend: self.backend(name, *address),
+                    weight: b.weight,
+                    active: b.state == State::Active,
+                };
+                let members = u.backends.iter().map(member).collect();
+                let upstream = Upstream { name: name.clone(), balance: u.balance, check: u.check.clone(), members };
+                (name.clone(), Arc::new(upstream))
+            })
+            .collect();
+        self.0.retain(|_, backend| backend.strong_count() > 0);
+        let routes = config.routes.values().filter_map(|r| Some((r, Arc::clone(upstreams.get(&r.upstream)?))));
+        Table {
+            listeners: config.listeners.iter().map(|(name, l)| (name.clone(), l.address)).collect(),
+            vips: config.vips.values().map(|v| v.address).collect(),
+            routes: Routes::new(routes),
+            upstreams,
+        }
+    }
+
+    fn backend(&mut self, upstream: &Name, address: SocketAddr) -> Arc<Backend> {
+        let known = self.0.entry((upstream.clone(), address)).or_default();
+        known.upgrade().unwrap_or_else(|| {
+            let new = Arc::new(Backend::new(upstream.clone(), address));
+            *known = Arc::downgrade(&new);
+            new
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::model::{Backend as Given, Upstream as GivenUpstream};
+
+    fn config(backends: &[(u16, State)]) -> Config {
+        let given = backends.iter().map(|(port, state)| {
+            (SocketAddr::from(([10, 0, 0, 1], *port)), Given { weight: NonZeroU32::MIN, state: *state })
+        });
+        let upstream = GivenUpstream { backends: given.collect(), ..GivenUpstream::default() };
+        Config { upstreams: [(name(), Arc::new(upstream))].into(), ..Config::default() }
+    }
+
+    fn name() -> Name {
+        Name::new("u").expect("a name")
+    }
+
+    #[test]
+    fn a_backend_is_the_same_through_every_revision() {
+        let mut registry = Registry::default();
+        let first = registry.compile(&config(&[(1, State::Active)]));
+        let place = super::super::backend::Place::at(&first.upstreams[&name()].members[0].backend);
+        drop(first);
+        let gone = registry.compile(&config(&[]));
+        assert!(gone.upstreams[&name()].members.is_empty());
+        let again = registry.compile(&config(&[(1, State::Active), (2, State::Active)]));
+        let load = |t: &Table| t.upstreams[&name()].members.iter().map(|m| m.backend.load()).collect::<Vec<_>>();
+        assert_eq!(load(&again), [1, 0], "its session was not forgotten");
+        drop(place);
+        assert_eq!(load(&again), [0, 0]);
+        drop(again);
+        registry.compile(&config(&[]));
+        assert!(registry.0.is_empty(), "what nobody needs is forgotten");
+    }
+
+    #[test]
+    fn only_those_up_active_and_untried_are_candidates() {
+        let table = Registry::default().compile(&config(&[
+            (1, State::Draining),
+            (2, State::Active),
+            (3, State::Active),
+            (4, State::Active),
+        ]));
+        let upstream = &table.upstreams[&name()];
+        upstream.members[1].backend.set_up(false);
+        let (_, candidates) = upstream.candidates(&[SocketAddr::from(([10, 0, 0, 1], 3))]);
+        assert_eq!(candidates.iter().map(|c| c.address.port()).collect::<Vec<_>>(), [4]);
+    }
+}
