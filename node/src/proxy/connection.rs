@@ -1,0 +1,215 @@
+//! One client's connection: HTTP requests one after the other, until it closes or becomes a session.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONNECTION, HOST, HeaderValue, RETRY_AFTER, UPGRADE};
+use http::uri::PathAndQuery;
+use http::{Request, Response, StatusCode, Uri};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::error::{Error, Failure};
+use super::relay::{Early, Moved, relay};
+use super::reply::{Reply, text};
+use super::screen::{MAX_FIELDS, names_websocket};
+use super::screened::{Answerable, Exchange, Patience, Screened};
+use super::sessions::Parties;
+use super::table::Upstream;
+use super::upgrade::Accepted;
+use super::worker::{Alive, Worker};
+use super::{forward, upgrade};
+
+/// How long a last word to a client may take to be written and to be read.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// Where a request came from and where it goes.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) client: SocketAddr,
+    /// As the client wrote it; empty if it wrote none (HTTP/1.0).
+    pub(super) host: HeaderValue,
+    /// Path and query.
+    pub(super) target: Uri,
+    pub(super) upstream: Arc<Upstream>,
+}
+
+impl Asked {
+    /// All tries are used up, or there was nobody to try.
+    pub(super) fn unanswered(&self, failure: Option<Failure>) -> Error {
+        let upstream = self.upstream.name.clone();
+        match failure {
+            Some(failure) => Error::Tried { upstream, failure },
+            None => Error::NobodyUp(upstream),
+        }
+    }
+}
+
+/// What the requests of one connection share.
+struct Conversation {
+    worker: Rc<Worker>,
+    client: SocketAddr,
+    exchange: Rc<Exchange>,
+    accepted: RefCell<Option<Accepted>>,
+}
+
+/// Serves a client until its connection ends or is handed to a session. `local`: the address of ours it reached.
+pub(super) async fn serve(worker: Rc<Worker>, socket: TcpStream, client: SocketAddr, local: IpAddr, alive: Alive) {
+    let mut ending = worker.ending();
+    if ending.borrow().left.contains(&local) {
+        return;
+    }
+    let limits = &worker.limits;
+    let patience =
+        Patience { head_bytes: limits.head_bytes, head: limits.head, body: limits.body, idle: limits.keep_alive };
+    let exchange = Rc::<Exchange>::default();
+    let screened = Screened::new(socket, patience, Rc::clone(&exchange));
+    let talk = Rc::new(Conversation { worker: Rc::clone(&worker), client, exchange, accepted: RefCell::default() });
+    let served = Rc::clone(&talk);
+    let service = service_fn(move |request| {
+        let talk = Rc::clone(&served);
+        Box::pin(async move { Ok::<_, Infallible>(answer(&talk, request).await) })
+    });
+    let mut connection = http1::Builder::new()
+        .half_close(false)
+        // The screen refuses first, with a word of why.
+        .max_buf_size(limits.head_bytes.saturating_mul(2).max(16 * 1024))
+        .max_headers(MAX_FIELDS + 1)
+        .serve_connection(TokioIo::new(screened), service);
+    let done = loop {
+        tokio::select! {
+            done = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break done,
+            changed = ending.changed() => if changed.is_err() { return },
+        }
+        if ending.borrow().left.contains(&local) {
+            return;
+        }
+        if ending.borrow().stopping {
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+    };
+    let parts = connection.into_parts();
+    let (socket, refusal) = parts.io.into_inner().into_parts();
+    if let Some(refusal) = refusal {
+        tracing::info!(%client, status = refusal.refusal.status().as_u16(), reason = %refusal.refusal, "refused");
+        return refuse(socket, refusal).await;
+    }
+    let accepted = talk.accepted.take();
+    match (done, accepted) {
+        (Ok(()), Some(accepted)) => {
+            let early = Early { from_client: parts.read_buf, from_backend: accepted.early };
+            let moved = Rc::<Moved>::default();
+            let moving = relay(socket, accepted.socket, early, Rc::clone(&moved));
+            worker.sessions.open(Parties { client, local, place: accepted.place }, moved, moving, alive);
+        }
+        (Ok(()), None) => linger(socket).await,
+        (Err(error), _) => {
+            tracing::debug!(%client, %error, "connection ended");
+            if error.is_parse() {
+                linger(socket).await;
+            }
+        }
+    }
+}
+
+/// Answers one request; never fails, since every failure is an answer.
+async fn answer(talk: &Conversation, request: Request<Incoming>) -> Response<Reply> {
+    let exchange = talk.exchange.begin();
+    let websocket = request.headers().get_all(UPGRADE).iter().any(|v| names_websocket(v.as_bytes()));
+    let answered = match route(talk, &request) {
+        Ok(asked) if websocket => upgrade::open(&talk.worker, &asked, request).await.map(|(response, accepted)| {
+            *talk.accepted.borrow_mut() = accepted;
+            response
+        }),
+        Ok(asked) => forward::forward(&talk.worker, &asked, request).await,
+        Err(error) => Err(error),
+    };
+    let mut response = answered.unwrap_or_else(|error| explain(talk.client, &error));
+    if websocket && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // The screen stopped reading; this connection cannot be HTTP again.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.map(|body| body.during(exchange))
+}
+
+fn route(talk: &Conversation, request: &Request<Incoming>) -> Result<Asked, Error> {
+    let uri = request.uri();
+    // RFC 9112 section 3.2.2: a target that is a whole URL overrules Host.
+    let host = match uri.authority() {
+        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+        None => Some(request.headers().get(HOST).cloned().unwrap_or(HeaderValue::from_static(""))),
+    };
+    let host = host.ok_or(Error::Request("the target's host is no host"))?;
+    let name = host.to_str().map_err(|_| Error::Request("Host is no host"))?;
+    let table = talk.worker.table();
+    let upstream = table.routes.find(name, uri.path());
+    let upstream = upstream.ok_or_else(|| Error::NoRoute { host: name.to_owned(), path: uri.path().to_owned() })?;
+    let path = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+    Ok(Asked { client: talk.client, target: Uri::from(path), upstream: Arc::clone(upstream), host })
+}
+
+fn explain(client: SocketAddr, error: &Error) -> Response<Reply> {
+    let status = error.status();
+    if error.is_clients() {
+        tracing::info!(%client, status = status.as_u16(), reason = %error, "refused");
+    } else {
+        tracing::warn!(%client, status = status.as_u16(), reason = %error, "not answered");
+    }
+    let mut response = text(status, &error.to_string());
+    match error {
+        Error::Version => {
+            response.headers_mut().insert("sec-websocket-version", HeaderValue::from_static("13"));
+        }
+        Error::NobodyUp(_) => {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        _ => {}
+    }
+    response
+}
+
+/// Says on the bare socket why nothing more is read from it.
+async fn refuse(mut socket: TcpStream, Answerable { refusal, clean }: Answerable) {
+    if clean {
+        let (status, body) = (refusal.status(), format!("{refusal}\n"));
+        let answer = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let written = tokio::time::timeout(LAST_WORD, socket.write_all(answer.as_bytes())).await;
+        if !matches!(written, Ok(Ok(()))) {
+            return;
+        }
+    }
+    linger(socket).await;
+}
+
+/// Closes so that the last answer arrives: closing with unread bytes would make the kernel send a reset, which can
+/// overtake it.
+async fn linger(mut socket: TcpStream) {
+    let drained = async {
+        socket.shutdown().await?;
+        let mut left = 256 * 1024_usize;
+        let mut sink = [0; 4096];
+        while left > 0 {
+            let n = socket.read(&mut sink).await?;
+            if n == 0 {
+                break;
+            }
+            left = left.saturating_sub(n);
+        }
+        std::io::Result::Ok(())
+    };
+    // Whether the client heard it out is its own business.
+    let _ = tokio::time::timeout(LAST_WORD, drained).await;
+}

@@ -1,0 +1,76 @@
+//! What can go wrong with one request, and what the client is told of it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::config::model::Name;
+
+/// Why a request is not answered by a backend. The text is for the client: it names the upstream, never a backend.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// The operator has no route for it, or the client asks the wrong server.
+    #[error("no route takes {host:?} with path {path:?}")]
+    NoRoute { host: String, path: String },
+    /// The operator must mend the upstream.
+    #[error("no backend of upstream {0} is up and active")]
+    NobodyUp(Name),
+    /// Every backend that was tried failed. The operator must look at them.
+    #[error("upstream {upstream}: {failure}")]
+    Tried { upstream: Name, failure: Failure },
+    /// Not a WebSocket handshake (RFC 6455 section 4.2.1). The client must mend it.
+    #[error("{0}")]
+    Handshake(&'static str),
+    /// A WebSocket version other than 13. The client must use 13.
+    #[error("only WebSocket version 13 is spoken here")]
+    Version,
+    /// The client asked for something HTTP cannot mean here.
+    #[error("{0}")]
+    Request(&'static str),
+}
+
+/// How one backend failed before it answered.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// No connection.
+    #[error("the backend could not be reached")]
+    Dial(#[source] io::Error),
+    /// The connection ended before an answer, or the answer was no HTTP.
+    #[error("the backend ended the connection without an answer")]
+    Connection(#[source] hyper::Error),
+    /// It took the request and stayed silent.
+    #[error("the backend gave no answer within {0:?}")]
+    Silent(Duration),
+    /// It answered the handshake with something else than it must.
+    #[error("the backend answered the WebSocket handshake wrongly: {0}")]
+    Handshake(&'static str),
+}
+
+impl Failure {
+    /// Logs what the client is not told: which backend, and the cause.
+    pub(super) fn log(&self, upstream: &Name, backend: SocketAddr) {
+        let cause = std::error::Error::source(self).map(ToString::to_string).unwrap_or_default();
+        tracing::warn!(%upstream, %backend, cause, "{self}");
+    }
+}
+
+impl Error {
+    /// The status that says who must act.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::NoRoute { .. } => StatusCode::NOT_FOUND,
+            Self::NobodyUp(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Tried { failure: Failure::Silent(_), .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::Tried { .. } => StatusCode::BAD_GATEWAY,
+            Self::Handshake(_) | Self::Request(_) => StatusCode::BAD_REQUEST,
+            Self::Version => StatusCode::UPGRADE_REQUIRED,
+        }
+    }
+
+    /// Whether the client, not the operator, must mend it.
+    pub(super) fn is_clients(&self) -> bool {
+        self.status().is_client_error()
+    }
+}

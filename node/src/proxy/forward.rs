@@ -1,0 +1,171 @@
+//! Plain HTTP: one request to one backend and its answer back, bodies streaming both ways.
+
+use std::cell::Cell;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{Request, Response, StatusCode, Version};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
+
+use super::backend::Place;
+use super::connection::Asked;
+use super::error::{Error, Failure};
+use super::headers;
+use super::pool::Lease;
+use super::reply::Reply;
+use super::worker::Worker;
+
+/// Takes a request to one of `asked.upstream`'s backends. Another one is tried while nothing can have been done: no
+/// connection came about, or one from the pool turned out dead and the request may be repeated (RFC 9110 section 9.2.2).
+///
+/// # Errors
+/// When no backend answered.
+pub(super) async fn forward(
+    worker: &Worker,
+    asked: &Asked,
+    request: Request<Incoming>,
+) -> Result<Response<Reply>, Error> {
+    let (mut parts, body) = request.into_parts();
+    prepare(&mut parts, asked, &body);
+    let heard = Rc::new(Cell::new(Instant::now()));
+    let repeatable = parts.method.is_idempotent() && body.is_end_stream();
+    let mut request = Request::from_parts(parts, Upload { body: Some(body), heard: Rc::clone(&heard) });
+    let mut tried = Vec::new();
+    let mut failure = None;
+    for _ in 0..worker.limits.tries {
+        let Some(place) = worker.place(&asked.upstream, &tried) else { break };
+        let address = place.backend().address;
+        let (mut sender, pooled) = match connection(worker, &place).await {
+            Ok(connection) => connection,
+            Err(failed) => {
+                tried.push(address);
+                failure = Some(failed);
+                continue;
+            }
+        };
+        let repeated = (pooled && repeatable).then(|| repeat(&request));
+        match exchange(&mut sender, request, &heard, worker.limits.response).await {
+            Ok(response) => return Ok(answer(worker, response, sender, place)),
+            Err((failed, unsent)) => {
+                failed.log(&asked.upstream.name, address);
+                let dead = matches!(failed, Failure::Connection(_));
+                let again = unsent.or(repeated.filter(|_| dead));
+                failure = Some(failed);
+                let Some(again) = again else { break };
+                request = again;
+                if !pooled {
+                    tried.push(address);
+                }
+            }
+        }
+    }
+    Err(asked.unanswered(failure))
+}
+
+fn prepare(parts: &mut Parts, asked: &Asked, body: &Incoming) {
+    headers::for_backend(&mut parts.headers, asked.client.ip(), &asked.host);
+    parts.uri = asked.target.clone();
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    if !body.is_end_stream() && !parts.headers.contains_key(CONTENT_LENGTH) {
+        // Said outright: without it a GET's body would be dropped.
+        parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
+/// The same request once more; it has no body.
+fn repeat(request: &Request<Upload>) -> Request<Upload> {
+    let mut again = Request::new(Upload { body: None, heard: Rc::clone(&request.body().heard) });
+    *again.method_mut() = request.method().clone();
+    *again.uri_mut() = request.uri().clone();
+    *again.headers_mut() = request.headers().clone();
+    again
+}
+
+/// One from the pool (`true`), or a new one.
+async fn connection(worker: &Worker, place: &Place) -> Result<(SendRequest<Upload>, bool), Failure> {
+    if let Some(sender) = worker.pool.take(place.backend().address) {
+        return Ok((sender, true));
+    }
+    let socket = place.backend().dial(worker.limits.dial).await.map_err(Failure::Dial)?;
+    let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(Failure::Connection)?;
+    // What goes wrong on it is told to the request that is under way.
+    tokio::task::spawn_local(async move { drop(connection.await) });
+    Ok((sender, false))
+}
+
+/// Sends and waits for the head of the answer, as long as something moves. What was certainly not sent comes back.
+async fn exchange(
+    sender: &mut SendRequest<Upload>,
+    request: Request<Upload>,
+    heard: &Cell<Instant>,
+    patience: Duration,
+) -> Result<Response<Incoming>, (Failure, Option<Request<Upload>>)> {
+    heard.set(Instant::now());
+    let mut answer = pin!(sender.try_send_request(request));
+    loop {
+        let until = heard.get() + patience;
+        tokio::select! {
+            answer = &mut answer => return answer.map_err(|mut e| {
+                let unsent = e.take_message();
+                (Failure::Connection(e.into_error()), unsent)
+            }),
+            () = tokio::time::sleep_until(until) => {
+                if heard.get() + patience <= until {
+                    return Err((Failure::Silent(patience), None));
+                }
+            }
+        }
+    }
+}
+
+fn answer(worker: &Worker, response: Response<Incoming>, sender: SendRequest<Upload>, place: Place) -> Response<Reply> {
+    let (mut parts, body) = response.into_parts();
+    headers::strip_hop_by_hop(&mut parts.headers);
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        // Nobody asked for that: what follows on the connection is no HTTP.
+        parts.status = StatusCode::BAD_GATEWAY;
+        return Response::from_parts(parts, Reply::empty());
+    }
+    place.backend().requests_total.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let lease = Lease { pool: Rc::clone(&worker.pool), address: place.backend().address, sender };
+    Response::from_parts(parts, Reply::from_backend(body, Some(lease), place))
+}
+
+/// A request's body on its way to a backend; notes when something of it last came.
+#[derive(Debug)]
+pub(super) struct Upload {
+    body: Option<Incoming>,
+    heard: Rc<Cell<Instant>>,
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_frame(cx));
+        this.heard.set(Instant::now());
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+    }
+}

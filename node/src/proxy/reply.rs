@@ -1,0 +1,102 @@
+//! The body of an answer to a client, and what must last as long as it does.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Response, StatusCode};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+
+use super::backend::Place;
+use super::pool::Lease;
+use super::screened::OpenExchange;
+
+/// An answer's body.
+#[derive(Debug)]
+pub(super) struct Reply {
+    source: Source,
+    ended: bool,
+    /// Kept until the last byte: the connection to the backend, and the place taken there.
+    lease: Option<Lease>,
+    _place: Option<Place>,
+    exchange: Option<OpenExchange>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Ours(Option<Bytes>),
+    Backend(Incoming),
+}
+
+impl Reply {
+    fn new(source: Source) -> Self {
+        Self { source, ended: false, lease: None, _place: None, exchange: None }
+    }
+
+    /// Nothing.
+    pub(super) fn empty() -> Self {
+        Self::new(Source::Ours(None))
+    }
+
+    /// What a backend says; `lease` goes back to the pool when it was heard to the end.
+    pub(super) fn from_backend(body: Incoming, lease: Option<Lease>, place: Place) -> Self {
+        let mut this = Self::new(Source::Backend(body));
+        (this.lease, this._place) = (lease, Some(place));
+        this
+    }
+
+    /// Keeps the exchange open until the last byte.
+    pub(super) fn during(mut self, exchange: OpenExchange) -> Self {
+        self.exchange = Some(exchange);
+        self
+    }
+}
+
+/// One line of text.
+pub(super) fn text(status: StatusCode, line: &str) -> Response<Reply> {
+    let mut response = Response::new(Reply::new(Source::Ours(Some(Bytes::from(format!("{line}\n"))))));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        match &mut this.source {
+            Source::Ours(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Source::Backend(body) => {
+                let frame = ready!(Pin::new(body).poll_frame(cx));
+                this.ended = frame.is_none();
+                Poll::Ready(frame)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Ours(bytes) => bytes.is_none(),
+            Source::Backend(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Ours(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Source::Backend(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        let heard = self.ended || self.is_end_stream();
+        if let Some(lease) = self.lease.take().filter(|_| heard) {
+            lease.give_back();
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! A client's socket behind the screen: the HTTP parser sees only bytes that the screen has let through.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use super::screen::{Refusal, Scanner, Stage};
+
+/// How long a client may take, and how large its heads may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    pub(super) head_bytes: usize,
+    pub(super) head: Duration,
+    pub(super) body: Duration,
+    pub(super) idle: Duration,
+}
+
+/// Whether a request is being answered, shared between the socket and the service above the parser.
+#[derive(Debug, Default)]
+pub(super) struct Exchange {
+    open: Cell<bool>,
+    wrote: Cell<bool>,
+}
+
+impl Exchange {
+    /// A request was read; it lasts until the guard is dropped, with the last byte of the answer's body.
+    pub(super) fn begin(self: &Rc<Self>) -> OpenExchange {
+        self.open.set(true);
+        self.wrote.set(false);
+        OpenExchange(Rc::clone(self))
+    }
+}
+
+/// See [`Exchange::begin`].
+#[derive(Debug)]
+pub(super) struct OpenExchange(Rc<Exchange>);
+
+impl Drop for OpenExchange {
+    fn drop(&mut self) {
+        self.0.open.set(false);
+    }
+}
+
+/// The socket, screened. A refusal surfaces as a read error once earlier requests are answered; then
+/// [`Screened::into_parts`] says why, and whether an answer may still be written.
+#[derive(Debug)]
+pub(super) struct Screened<S> {
+    socket: S,
+    scanner: Scanner,
+    patience: Patience,
+    exchange: Rc<Exchange>,
+    refusal: Option<Refusal>,
+    /// The parser above has bytes that the socket did not take.
+    blocked: bool,
+    timer: Option<(Stage, u64, Pin<Box<Sleep>>)>,
+}
+
+impl<S> Screened<S> {
+    pub(super) fn new(socket: S, patience: Patience, exchange: Rc<Exchange>) -> Self {
+        let scanner = Scanner::new(patience.head_bytes);
+        Self { socket, scanner, patience, exchange, refusal: None, blocked: false, timer: None }
+    }
+
+    /// The bare socket, and what is to be said on it before it is closed.
+    pub(super) fn into_parts(self) -> (S, Option<Answerable>) {
+        let clean = self.scanner.stage() != Stage::Body || !self.exchange.wrote.get();
+        let refusal = self.refusal.map(|refusal| Answerable { refusal, clean: clean && !self.blocked });
+        (self.socket, refusal)
+    }
+
+    /// Lets the refusal out, unless earlier answers are still on their way; then the parser reads again after them.
+    fn refuse(&mut self, refusal: Refusal) -> Poll<io::Result<()>> {
+        self.timer = None;
+        self.refusal = Some(refusal);
+        let earlier = self.scanner.stage() != Stage::Body && (self.exchange.open.get() || self.blocked);
+        if earlier { Poll::Pending } else { Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal))) }
+    }
+
+    /// Nothing came: is it time to give up?
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let stage = self.scanner.stage();
+        let ours_to_move = self.exchange.open.get() && stage != Stage::Body;
+        if ours_to_move || stage == Stage::Opaque {
+            self.timer = None;
+            return Poll::Pending;
+        }
+        let heads = self.scanner.heads();
+        let patience = match stage {
+            Stage::Idle if heads > 0 => self.patience.idle,
+            Stage::Body => self.patience.body,
+            _ => self.patience.head,
+        };
+        if !matches!(&self.timer, Some((s, h, _)) if *s == stage && *h == heads) {
+            self.timer = Some((stage, heads, Box::pin(tokio::time::sleep(patience))));
+        }
+        if let Some((_, _, timer)) = &mut self.timer {
+            ready!(timer.as_mut().poll(cx));
+        }
+        self.timer = None;
+        match stage {
+            Stage::Head => self.refuse(Refusal::HeadTooSlow(patience)),
+            Stage::Body => self.refuse(Refusal::BodyTooSlow(patience)),
+            // Nobody asked anything: the end of the stream, without a word.
+            Stage::Idle | Stage::Opaque => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+/// A refusal, and whether the client can still be told.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answerable {
+    pub(super) refusal: Refusal,
+    /// Nothing of another answer is half written.
+    pub(super) clean: bool,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Screened<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let Some(refusal) = this.refusal {
+            return this.refuse(refusal);
+        }
+        let before = buf.filled().len();
+        match Pin::new(&mut this.socket).poll_read(cx, buf) {
+            Poll::Pending => return this.wait(cx),
+            Poll::Ready(done) => done?,
+        }
+        // A head has its time as a whole; a body only from one piece to the next.
+        if this.scanner.stage() == Stage::Body {
+            this.timer = None;
+        }
+        match this.scanner.scan(&buf.filled()[before..]) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(refused) => {
+                buf.set_filled(before + refused.whole);
+                this.refusal = Some(refused.refusal);
+                if refused.whole > 0 { Poll::Ready(Ok(())) } else { this.refuse(refused.refusal) }
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Screened<S> {
+    fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.blocked = written.is_pending();
+        if matches!(written, Poll::Ready(Ok(n)) if n > 0) {
+            self.exchange.wrote.set(true);
+        }
+        written
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Screened<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.socket).poll_write(cx, buf);
+        this.wrote(written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs);
+        this.wrote(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,221 @@
+//! The WebSocket handshake: checked (RFC 6455 section 4.2.1), taken to a backend, its answer checked too.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
+
+use bytes::Bytes;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode, Version};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, Connection};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::backend::Place;
+use super::connection::Asked;
+use super::error::{Error, Failure};
+use super::headers;
+use super::reply::Reply;
+use super::screen::names_websocket;
+use super::worker::Worker;
+
+/// A backend that agreed to a session.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) socket: TcpStream,
+    /// What it said right behind its 101.
+    pub(super) early: Bytes,
+    pub(super) place: Place,
+}
+
+/// Takes a handshake to one of `asked.upstream`'s backends; the next one is tried while none has answered. What a backend
+/// answers other than 101 is the answer.
+///
+/// # Errors
+/// A handshake that is none, or no backend that answered.
+pub(super) async fn open(
+    worker: &Worker,
+    asked: &Asked,
+    request: Request<Incoming>,
+) -> Result<(Response<Reply>, Option<Accepted>), Error> {
+    let (mut parts, _) = request.into_parts();
+    let accept = check(&parts)?;
+    headers::for_backend(&mut parts.headers, asked.client.ip(), &asked.host);
+    switch(&mut parts.headers);
+    parts.uri = asked.target.clone();
+    parts.extensions.clear();
+    let mut tried = Vec::new();
+    let mut failure = None;
+    while tried.len() < worker.limits.tries {
+        let Some(place) = worker.place(&asked.upstream, &tried) else { break };
+        let address = place.backend().address;
+        match attempt(worker, &place, &parts, &accept).await {
+            Ok(Answer::Yes(response, socket, early)) => {
+                return Ok((response, Some(Accepted { socket, early, place })));
+            }
+            Ok(Answer::No(response)) => {
+                place.backend().requests_total.fetch_add(1, Relaxed);
+                return Ok((response.map(|body| Reply::from_backend(body, None, place)), None));
+            }
+            Err(failed) => {
+                failed.log(&asked.upstream.name, address);
+                failure = Some(failed);
+                tried.push(address);
+            }
+        }
+    }
+    Err(asked.unanswered(failure))
+}
+
+/// What the answer must prove; the request is a handshake.
+fn check(parts: &Parts) -> Result<String, Error> {
+    if parts.method != Method::GET || parts.version != Version::HTTP_11 {
+        return Err(Error::Handshake("a WebSocket handshake is a GET of HTTP/1.1"));
+    }
+    if !has_token(&parts.headers, &CONNECTION, "upgrade") {
+        return Err(Error::Handshake("Connection does not say Upgrade"));
+    }
+    let mut versions = parts.headers.get_all(SEC_WEBSOCKET_VERSION).iter();
+    if versions.next().is_none_or(|v| v.as_bytes() != b"13") || versions.next().is_some() {
+        return Err(Error::Version);
+    }
+    let mut keys = parts.headers.get_all(SEC_WEBSOCKET_KEY).iter();
+    match (keys.next(), keys.next()) {
+        (Some(key), None) if is_key(key.as_bytes()) => Ok(derive_accept_key(key.as_bytes())),
+        (None, _) => Err(Error::Handshake("Sec-WebSocket-Key is missing")),
+        _ => Err(Error::Handshake("Sec-WebSocket-Key is not 16 bytes in base64")),
+    }
+}
+
+/// 16 bytes in base64 are 22 digits and two signs of padding.
+fn is_key(key: &[u8]) -> bool {
+    let digit = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+    key.strip_suffix(b"==").is_some_and(|digits| digits.len() == 22 && digits.iter().all(digit))
+}
+
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name);
+    let mut tokens = values.iter().flat_map(|v| v.as_bytes().split(|b| *b == b','));
+    tokens.any(|t| t.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+fn switch(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+}
+
+enum Answer {
+    Yes(Response<Reply>, TcpStream, Bytes),
+    No(Response<Incoming>),
+}
+
+type Talk = Connection<TokioIo<TcpStream>, Empty<Bytes>>;
+
+async fn attempt(worker: &Worker, place: &Place, parts: &Parts, accept: &str) -> Result<Answer, Failure> {
+    let socket = place.backend().dial(worker.limits.dial).await.map_err(Failure::Dial)?;
+    let patience = worker.limits.upgrade;
+    let request = Request::from_parts(parts.clone(), Empty::new());
+    let spoken = tokio::time::timeout(patience, speak(socket, request));
+    let (response, mut talk, done) = spoken.await.unwrap_or(Err(Failure::Silent(patience)))?;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        tokio::task::spawn_local(async move { drop(talk.await) });
+        let (mut parts, body) = response.into_parts();
+        headers::strip_hop_by_hop(&mut parts.headers);
+        return Ok(Answer::No(Response::from_parts(parts, body)));
+    }
+    verify(response.headers(), accept)?;
+    if !done {
+        poll_fn(|cx| talk.poll_without_shutdown(cx)).await.map_err(Failure::Connection)?;
+    }
+    let raw = talk.into_parts();
+    let (mut parts, _) = response.into_parts();
+    headers::strip_hop_by_hop(&mut parts.headers);
+    parts.headers.remove(CONTENT_LENGTH);
+    switch(&mut parts.headers);
+    parts.extensions.clear();
+    Ok(Answer::Yes(Response::from_parts(parts, Reply::empty()), raw.io.into_inner(), raw.read_buf))
+}
+
+/// Sends the handshake and reads the head of the answer, driving the connection here: a task of its own would keep the
+/// socket. `true`: the connection has nothing more to do.
+async fn speak(socket: TcpStream, request: Request<Empty<Bytes>>) -> Result<(Response<Incoming>, Talk, bool), Failure> {
+    let (mut sender, mut talk) = http1::handshake(TokioIo::new(socket)).await.map_err(Failure::Connection)?;
+    let mut done = false;
+    let mut answer = pin!(sender.send_request(request));
+    let response = poll_fn(|cx| {
+        if !done && let Poll::Ready(ended) = talk.poll_without_shutdown(cx) {
+            done = true;
+            if let Err(error) = ended {
+                return Poll::Ready(Err(error));
+            }
+        }
+        answer.as_mut().poll(cx)
+    });
+    let response = response.await.map_err(Failure::Connection)?;
+    Ok((response, talk, done))
+}
+
+/// RFC 6455 section 4.1: what a client must find in the answer, found here first, so that a broken backend is passed over.
+fn verify(headers: &HeaderMap, accept: &str) -> Result<(), Failure> {
+    if headers.get(SEC_WEBSOCKET_ACCEPT).is_none_or(|v| v.as_bytes().trim_ascii() != accept.as_bytes()) {
+        return Err(Failure::Handshake("Sec-WebSocket-Accept does not match the key"));
+    }
+    if !headers.get_all(UPGRADE).iter().any(|v| names_websocket(v.as_bytes())) {
+        return Err(Failure::Handshake("Upgrade does not say websocket"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn asked(change: impl FnOnce(&mut Request<()>)) -> Result<String, String> {
+        let mut request = Request::builder()
+            .header("connection", "keep-alive, Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .body(())
+            .unwrap();
+        change(&mut request);
+        check(&request.into_parts().0).map_err(|e| format!("{} {e}", e.status().as_u16()))
+    }
+
+    #[test]
+    fn the_handshake_of_the_rfc_is_one() {
+        assert_eq!(asked(|_| ()), Ok("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_owned()));
+    }
+
+    #[test]
+    fn what_is_no_handshake_is_refused() {
+        let set = |name: &'static str, value: &'static str| {
+            asked(|r| {
+                r.headers_mut().insert(name, HeaderValue::from_static(value));
+            })
+            .unwrap_err()
+        };
+        assert!(asked(|r| *r.method_mut() = Method::POST).unwrap_err().starts_with("400"));
+        assert!(asked(|r| *r.version_mut() = Version::HTTP_10).unwrap_err().starts_with("400"));
+        assert!(set("connection", "keep-alive").starts_with("400"));
+        assert!(set("sec-websocket-version", "8").starts_with("426"));
+        assert!(set("sec-websocket-key", "c2hvcnQ=").starts_with("400"));
+        assert!(set("sec-websocket-key", "dGhlIHNhbXBsZSBub25j!Q==").starts_with("400"));
+        assert!(asked(|r| drop(r.headers_mut().remove("sec-websocket-key"))).unwrap_err().contains("missing"));
+        assert!(asked(|r| drop(r.headers_mut().remove("sec-websocket-version"))).unwrap_err().starts_with("426"));
+        let twice = asked(|r| {
+            r.headers_mut().append("sec-websocket-key", HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="));
+        });
+        assert!(twice.unwrap_err().starts_with("400"));
+    }
+}
