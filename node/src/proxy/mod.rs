@@ -1,6 +1,27 @@
 //! One client, one backend, bytes between.
 
+mod backend;
 mod balance;
+mod connection;
+mod error;
+mod forward;
+mod headers;
 mod health;
+mod listener;
+mod plane;
+mod pool;
+mod probe;
+mod relay;
+mod reply;
 mod route;
 mod screen;
+mod screened;
+mod sessions;
+mod settings;
+mod steward;
+mod table;
+mod upgrade;
+mod worker;
+
+pub use plane::{Proxy, start};
+pub use settings::{Absent, BackendReport, Limits, ListenerReport, Listening, Reach, Report, Settings};

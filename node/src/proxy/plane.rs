@@ -1,0 +1,162 @@
+//! The data plane as the node holds it: started, asked, stopped.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use tokio::runtime::LocalOptions;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::listener::{self, Presence, Sharing};
+use super::settings::{BackendReport, ListenerReport, Listening, Reach, Report, Settings};
+use super::steward::{Board, Steward};
+use super::table::{Registry, Table};
+use super::worker::{Order, Worker};
+use crate::config::model::Config;
+
+/// A running data plane. Dropping it ends every session at once; [`Proxy::stop`] is the polite way.
+#[derive(Debug)]
+pub struct Proxy {
+    table: watch::Receiver<Arc<Table>>,
+    reach: watch::Receiver<Arc<Reach>>,
+    board: Arc<Board>,
+    sessions: Arc<AtomicU64>,
+    workers: Vec<(mpsc::UnboundedSender<Order>, Thread)>,
+    steward: (oneshot::Sender<()>, Thread),
+}
+
+/// A thread, and the word that it has ended.
+#[derive(Debug)]
+struct Thread {
+    handle: JoinHandle<()>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Thread {
+    /// Runs `work` on a runtime of its own. `work` is made there: it need not be able to move between threads.
+    fn start<F: Future<Output = ()>>(name: String, work: impl FnOnce() -> F + Send + 'static) -> io::Result<Self> {
+        let runtime =
+            || tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        let (started, starting) = std::sync::mpsc::channel();
+        let (alive, ended) = oneshot::channel::<()>();
+        let handle = Builder::new().name(name).spawn(move || {
+            let _alive = alive;
+            match runtime() {
+                Ok(runtime) => {
+                    let _ = started.send(Ok(()));
+                    runtime.block_on(async { work().await });
+                }
+                Err(error) => drop(started.send(Err(error))),
+            }
+        })?;
+        starting.recv().map_err(|_| io::Error::other("the thread ended before it began"))??;
+        Ok(Self { handle, ended })
+    }
+
+    /// Waits for its end without blocking the caller's runtime.
+    async fn join(self) {
+        let _ = self.ended.await;
+        // It dropped its last word: nothing is left to wait for but the thread's own end.
+        let _ = self.handle.join();
+    }
+}
+
+/// Starts the threads of the data plane: `settings.workers` that serve clients, and one that keeps them in step with
+/// `config` and `reach`.
+///
+/// # Errors
+/// Threads or event queues that the system refuses.
+pub fn start(
+    settings: &Settings,
+    mut config: watch::Receiver<Arc<Config>>,
+    reach: watch::Receiver<Arc<Reach>>,
+) -> io::Result<Proxy> {
+    let mut registry = Registry::default();
+    let first = Arc::clone(&config.borrow_and_update());
+    let (table_sender, table) = watch::channel(Arc::new(registry.compile(&first)));
+    let sessions = Arc::<AtomicU64>::default();
+    let mut workers = Vec::new();
+    for i in 0..settings.workers.max(1) {
+        let (sender, orders) = mpsc::unbounded_channel();
+        let (limits, table, sessions) = (settings.limits, table.clone(), Arc::clone(&sessions));
+        let thread =
+            Thread::start(format!("worker-{i}"), move || Rc::new(Worker::new(limits, table, sessions)).run(orders))?;
+        workers.push((sender, thread));
+    }
+    let board = Arc::<Board>::default();
+    let steward = Steward {
+        registry,
+        config,
+        reach: reach.clone(),
+        table: table_sender,
+        workers: workers.iter().map(|(sender, _)| sender.clone()).collect(),
+        board: Arc::clone(&board),
+        bound: Default::default(),
+        left: Default::default(),
+        failed: BTreeMap::new(),
+        probes: BTreeMap::new(),
+    };
+    let (stop, stopped) = oneshot::channel();
+    let thread = Thread::start("steward".to_owned(), move || steward.run(stopped))?;
+    Ok(Proxy { table, reach, board, sessions, workers, steward: (stop, thread) })
+}
+
+impl Proxy {
+    /// What it does now.
+    pub fn report(&self) -> Report {
+        let table = Arc::clone(&self.table.borrow());
+        let waiting = || Listening::Failed("not bound yet".to_owned());
+        let listeners = table.listeners.iter().map(|(name, address)| ListenerReport {
+            name: name.clone(),
+            address: *address,
+            state: self.board.state(*address).unwrap_or_else(waiting),
+        });
+        let members = table.upstreams.values().flat_map(|u| &u.members);
+        let backends = members.map(|m| BackendReport {
+            upstream: m.backend.upstream.clone(),
+            address: m.backend.address,
+            up: m.backend.is_up(),
+            error: m.backend.failure(),
+            sessions: m.backend.sessions.load(Relaxed),
+            sessions_total: m.backend.sessions_total.load(Relaxed),
+            requests_total: m.backend.requests_total.load(Relaxed),
+        });
+        Report { listeners: listeners.collect(), backends: backends.collect(), sessions: self.sessions.load(Relaxed) }
+    }
+
+    /// Could this node listen at `address`? What it listens on already counts as free; a virtual address need not be
+    /// here now.
+    ///
+    /// # Errors
+    /// Why not, for the operator.
+    pub fn try_bind(&self, address: SocketAddr) -> io::Result<()> {
+        let ip = address.ip();
+        let is_virtual = self.table.borrow().vips.contains(&ip) || self.reach.borrow().away.contains(&ip);
+        let met = self.board.bound().iter().any(|ours| listener::overlap(*ours, address));
+        let sharing = if met || is_virtual { Sharing::WithOurs } else { Sharing::Alone };
+        listener::try_bind(address, sharing, if is_virtual { Presence::Sometime } else { Presence::Here })
+    }
+
+    /// Accepts no more, lets requests and sessions end by themselves until `deadline`, ends the rest, and returns when
+    /// every thread has ended.
+    pub async fn stop(self, deadline: Duration) {
+        let at = Instant::now() + deadline;
+        let (stop, steward) = self.steward;
+        drop(stop);
+        steward.join().await;
+        for (orders, _) in &self.workers {
+            // One that is gone has stopped.
+            let _ = orders.send(Order::Stop(at));
+        }
+        for (_, worker) in self.workers {
+            worker.join().await;
+        }
+    }
+}

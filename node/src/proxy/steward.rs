@@ -1,0 +1,174 @@
+//! Keeps the workers in step with the config and with where the virtual addresses are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::listener::{self, Presence, Sharing};
+use super::probe;
+use super::settings::{Absent, Listening, Reach};
+use super::table::{Registry, Table};
+use super::worker::Order;
+use crate::config::model::{Check, Config, Name};
+
+/// How soon a listener that could not be bound is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What became of each listener, for whoever asks.
+#[derive(Debug, Default)]
+pub(super) struct Board(Mutex<BTreeMap<SocketAddr, Listening>>);
+
+impl Board {
+    /// The state of one; one not seen yet is about to be bound.
+    pub(super) fn state(&self, address: SocketAddr) -> Option<Listening> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&address).cloned()
+    }
+
+    /// Where we listen now.
+    pub(super) fn bound(&self) -> Vec<SocketAddr> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().filter(|(_, state)| **state == Listening::Bound).map(|(a, _)| *a).collect()
+    }
+
+    fn set(&self, all: BTreeMap<SocketAddr, Listening>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = all;
+    }
+}
+
+/// See the module.
+pub(super) struct Steward {
+    pub(super) registry: Registry,
+    pub(super) config: watch::Receiver<Arc<Config>>,
+    pub(super) reach: watch::Receiver<Arc<Reach>>,
+    pub(super) table: watch::Sender<Arc<Table>>,
+    pub(super) workers: Vec<mpsc::UnboundedSender<Order>>,
+    pub(super) board: Arc<Board>,
+    pub(super) bound: BTreeSet<SocketAddr>,
+    pub(super) left: Arc<BTreeSet<IpAddr>>,
+    pub(super) failed: BTreeMap<SocketAddr, String>,
+    pub(super) probes: BTreeMap<(Name, SocketAddr), watch::Sender<Check>>,
+}
+
+impl Steward {
+    /// Runs until `stop` is dropped. Should the config or the reach never change again, their last word holds.
+    pub(super) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
+        let (mut config_known, mut reach_known) = (true, true);
+        self.check_backends();
+        self.listen();
+        loop {
+            let again = (!self.failed.is_empty()).then(|| Instant::now() + AGAIN);
+            tokio::select! {
+                _ = &mut stop => return,
+                changed = self.config.changed(), if config_known => {
+                    config_known = changed.is_ok();
+                    let config = Arc::clone(&self.config.borrow_and_update());
+                    let table = Arc::new(self.registry.compile(&config));
+                    self.table.send_replace(table);
+                    self.check_backends();
+                }
+                changed = self.reach.changed(), if reach_known => reach_known = changed.is_ok(),
+                () = sleep_until(again) => {}
+            }
+            self.listen();
+        }
+    }
+
+    /// One probe for each backend of the table, with its newest settings.
+    fn check_backends(&mut self) {
+        let table = Arc::clone(&self.table.borrow());
+        let mut before = std::mem::take(&mut self.probes);
+        for upstream in table.upstreams.values() {
+            for member in &upstream.members {
+                let key = (upstream.name.clone(), member.backend.address);
+                let probe = before.remove(&key).unwrap_or_else(|| {
+                    let (sender, receiver) = watch::channel(upstream.check.clone());
+                    tokio::task::spawn_local(probe::watch_over(Arc::clone(&member.backend), receiver));
+                    sender
+                });
+                probe.send_if_modified(|check| {
+                    let changed = *check != upstream.check;
+                    check.clone_from(&upstream.check);
+                    changed
+                });
+                self.probes.insert(key, probe);
+            }
+        }
+    }
+
+    /// Binds what should be bound, unbinds what should not, ends what cannot be served.
+    fn listen(&mut self) {
+        let table = Arc::clone(&self.table.borrow());
+        let reach = Arc::clone(&self.reach.borrow_and_update());
+        let wanted: BTreeSet<SocketAddr> = table.listeners.values().copied().collect();
+        let away = |address: &SocketAddr| reach.away.contains(&address.ip());
+        let bindable = |address: &SocketAddr| reach.absent == Absent::CannotServe || !away(address);
+
+        let ours = self.bound.clone();
+        for address in ours.iter().filter(|a| !wanted.contains(a) || !bindable(a)) {
+            self.bound.remove(address);
+            tracing::info!(%address, "stopped listening");
+            self.order(|| Order::Unlisten(*address));
+        }
+        self.failed.retain(|address, _| wanted.contains(address) && bindable(address));
+        for address in wanted.iter().filter(|a| bindable(a)) {
+            if !self.bound.contains(address) {
+                self.bind(*address, &ours, table.vips.contains(&address.ip()) || away(address));
+            }
+        }
+        let cannot_serve = reach.absent == Absent::CannotServe;
+        if cannot_serve && *self.left != reach.away {
+            self.left = Arc::new(reach.away.clone());
+            self.order(|| Order::Leave(Arc::clone(&self.left)));
+        }
+        let state = |address: &SocketAddr| match self.failed.get(address) {
+            Some(why) => Listening::Failed(why.clone()),
+            None if away(address) => Listening::Away,
+            None => Listening::Bound,
+        };
+        self.board.set(wanted.iter().map(|a| (*a, state(a))).collect());
+    }
+
+    /// `ours`: where we listened a moment ago, perhaps still while the workers let go.
+    fn bind(&mut self, address: SocketAddr, ours: &BTreeSet<SocketAddr>, is_virtual: bool) {
+        let presence = if is_virtual { Presence::Sometime } else { Presence::Here };
+        // Our sockets share the port; so a stranger that shares it too must be looked for. Not at a virtual address: its
+        // last holder may be letting go just now.
+        let met = ours.iter().chain(&self.bound).any(|other| listener::overlap(*other, address));
+        let free = if met || is_virtual { Ok(()) } else { listener::try_bind(address, Sharing::Alone, presence) };
+        match free.and_then(|()| listener::bind(address, self.workers.len(), presence)) {
+            Ok(sockets) => {
+                for (worker, socket) in self.workers.iter().zip(sockets) {
+                    // A worker that is gone is stopping; so are we.
+                    let _ = worker.send(Order::Listen(address, socket));
+                }
+                self.bound.insert(address);
+                self.failed.remove(&address);
+                tracing::info!(%address, "listening");
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if self.failed.get(&address) != Some(&error) {
+                    tracing::error!(%address, error, "cannot listen; tried again each second");
+                    self.failed.insert(address, error);
+                }
+            }
+        }
+    }
+
+    fn order(&self, order: impl Fn() -> Order) {
+        for worker in &self.workers {
+            let _ = worker.send(order());
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,222 @@
+//! One worker thread: it accepts, serves and relays, and shares nothing on its hot path with the others.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::backend::Place;
+use super::balance::Rotation;
+use super::connection;
+use super::pool::Pool;
+use super::sessions::{Ended, Sessions};
+use super::settings::Limits;
+use super::table::{Table, Upstream};
+use crate::config::model::Name;
+
+/// How long to wait for descriptors or memory when an accept found none.
+const BACK_OFF: Duration = Duration::from_millis(20);
+/// How often idle sessions and connections are looked for.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What a worker is told.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Accept here.
+    Listen(SocketAddr, std::net::TcpListener),
+    /// Accept here no more; sessions go on.
+    Unlisten(SocketAddr),
+    /// These addresses cannot be served any more: end what was reached at them.
+    Leave(Arc<BTreeSet<IpAddr>>),
+    /// Accept no more; end when all sessions have, or at this time.
+    Stop(Instant),
+}
+
+/// What connections must know of the end.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ending {
+    pub(super) left: Arc<BTreeSet<IpAddr>>,
+    pub(super) stopping: bool,
+}
+
+/// What the tasks of one thread share.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) limits: Limits,
+    pub(super) pool: Rc<Pool>,
+    pub(super) sessions: Rc<Sessions>,
+    table: watch::Receiver<Arc<Table>>,
+    rotations: RefCell<BTreeMap<Name, Rotation>>,
+    ending: watch::Sender<Ending>,
+    alive: Rc<Living>,
+}
+
+impl Worker {
+    /// `open` counts the sessions of all workers.
+    pub(super) fn new(limits: Limits, table: watch::Receiver<Arc<Table>>, open: Arc<AtomicU64>) -> Self {
+        Self {
+            limits,
+            pool: Rc::default(),
+            sessions: Rc::new(Sessions::new(open)),
+            table,
+            rotations: RefCell::default(),
+            ending: watch::Sender::default(),
+            alive: Rc::default(),
+        }
+    }
+
+    /// The newest config.
+    pub(super) fn table(&self) -> Arc<Table> {
+        Arc::clone(&self.table.borrow())
+    }
+
+    /// Tells connections that their end has come.
+    pub(super) fn ending(&self) -> watch::Receiver<Ending> {
+        self.ending.subscribe()
+    }
+
+    /// Chooses who gets the next session or request; `None`: nobody that is not `tried` may take it.
+    pub(super) fn place(&self, upstream: &Upstream, tried: &[SocketAddr]) -> Option<Place> {
+        let (backends, candidates) = upstream.candidates(tried);
+        let mut rotations = self.rotations.borrow_mut();
+        if !rotations.contains_key(&upstream.name) {
+            rotations.insert(upstream.name.clone(), Rotation::default());
+        }
+        let chosen = rotations.get_mut(&upstream.name)?.pick(upstream.balance, &candidates)?;
+        Some(Place::at(backends[chosen]))
+    }
+
+    /// Follows orders until told to stop, or until nobody can give orders any more.
+    pub(super) async fn run(self: Rc<Self>, mut orders: mpsc::UnboundedReceiver<Order>) {
+        let mut accepting: BTreeMap<SocketAddr, AbortHandle> = BTreeMap::new();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut deadline = None;
+        loop {
+            let order = tokio::select! {
+                order = orders.recv() => order,
+                now = tick.tick() => {
+                    self.look_after(now);
+                    continue;
+                }
+                () = self.alive.none(), if deadline.is_some() => return,
+                () = until(deadline) => return,
+            };
+            match order {
+                Some(Order::Listen(address, listener)) => match TcpListener::from_std(listener) {
+                    Ok(listener) => {
+                        let task = tokio::task::spawn_local(accept(Rc::clone(&self), listener, address.ip()));
+                        accepting.insert(address, task.abort_handle());
+                    }
+                    Err(error) => {
+                        tracing::error!(%address, %error, "cannot accept: the event queue refuses the socket")
+                    }
+                },
+                Some(Order::Unlisten(address)) => {
+                    if let Some(task) = accepting.remove(&address) {
+                        task.abort();
+                    }
+                }
+                Some(Order::Leave(left)) => {
+                    self.sessions.end_where(|local| left.contains(&local), Ended::AddressLeft);
+                    self.ending.send_modify(|ending| ending.left = left);
+                }
+                Some(Order::Stop(at)) => {
+                    accepting.values().for_each(AbortHandle::abort);
+                    accepting.clear();
+                    deadline = Some(at);
+                    self.ending.send_modify(|ending| ending.stopping = true);
+                }
+                None => return,
+            }
+        }
+    }
+
+    fn look_after(&self, now: Instant) {
+        self.sessions.end_idle(now, self.limits.session_idle, self.limits.session_closing);
+        self.pool.expire(now);
+        let table = self.table();
+        self.rotations.borrow_mut().retain(|name, rotation| {
+            let Some(upstream) = table.upstreams.get(name) else { return false };
+            rotation.keep(|address| upstream.members.iter().any(|m| m.backend.address == *address));
+            true
+        });
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn accept(worker: Rc<Worker>, listener: TcpListener, address: IpAddr) {
+    let mut complained: Option<Instant> = None;
+    loop {
+        match listener.accept().await {
+            Ok((socket, client)) => {
+                // Only a listener on all addresses must ask which one it was.
+                let local = if address.is_unspecified() { socket.local_addr().map(|a| a.ip()) } else { Ok(address) };
+                let Ok(local) = local else { continue };
+                let alive = Living::one(&worker.alive);
+                let local = local.to_canonical();
+                tokio::task::spawn_local(connection::serve(Rc::clone(&worker), socket, client, local, alive));
+            }
+            // That client gave up while it waited.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            // Out of descriptors or memory: without a pause this would spin.
+            Err(error) => {
+                let now = Instant::now();
+                if complained.is_none_or(|at| now.saturating_duration_since(at) >= Duration::from_secs(1)) {
+                    complained = Some(now);
+                    tracing::warn!(%address, %error, "cannot accept clients: raise the limit of open files (ulimit -n)");
+                }
+                tokio::time::sleep(BACK_OFF).await;
+            }
+        }
+    }
+}
+
+/// Counts the connections and sessions of a worker, so that it knows when the last has ended.
+#[derive(Debug, Default)]
+pub(super) struct Living {
+    count: Cell<usize>,
+    ended: Notify,
+}
+
+impl Living {
+    fn one(all: &Rc<Self>) -> Alive {
+        all.count.set(all.count.get() + 1);
+        Alive(Rc::clone(all))
+    }
+
+    /// Waits until none is alive.
+    async fn none(&self) {
+        while self.count.get() > 0 {
+            self.ended.notified().await;
+        }
+    }
+}
+
+/// One connection or session that is alive.
+#[derive(Debug)]
+pub(super) struct Alive(Rc<Living>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.count.set(self.0.count.get() - 1);
+        if self.0.count.get() == 0 {
+            self.0.ended.notify_one();
+        }
+    }
+}
