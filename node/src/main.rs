@@ -73,13 +73,16 @@ fn main() -> ExitCode {
 fn run(config: &Path) -> anyhow::Result<()> {
     let file = NodeFile::read(config)?;
     // Consensus has its own threads: a full data plane cannot delay a heartbeat.
-    let control = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("control").enable_all().build()?;
+    let control =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("control").enable_all().build()?;
     Ok(control.block_on(async { node::run(file, stopped()).await })?)
 }
 
 /// SIGTERM or SIGINT. A second one ends the process at once.
 async fn stopped() {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else { return };
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return;
+    };
     tokio::select! {
         _ = term.recv() => {}
         _ = int.recv() => {}

@@ -87,7 +87,8 @@ pub async fn run(file: NodeFile, stop: impl Future<Output = ()>) -> Result<(), E
         Some(Role::Witness) | None => None,
         Some(Role::Proxy) => Some(start_plane(&file, timers, &control)?),
     };
-    admin.open(Rooms { control: control.clone(), lease: timers.lease, plane: plane.clone() });
+    let rooms = plane.as_ref().map(|(proxy, keeper)| Plane { proxy: proxy.handle(), keeper: keeper.clone() });
+    admin.open(Rooms { control: control.clone(), lease: timers.lease, plane: rooms });
 
     tokio::select! {
         () = &mut stop => {}
@@ -95,9 +96,9 @@ pub async fn run(file: NodeFile, stop: impl Future<Output = ()>) -> Result<(), E
     }
     tracing::info!("stopping: handing over, then ending sessions within {:?}", file.grace);
     admin.hand_over().await;
-    if let Some(plane) = plane {
-        plane.keeper.stop().await;
-        plane.proxy.stop(file.grace).await;
+    if let Some((proxy, keeper)) = plane {
+        keeper.stop().await;
+        proxy.stop(file.grace).await;
     }
     control.stop().await;
     drop(close);
@@ -116,7 +117,7 @@ fn founding(file: &NodeFile, lease: Duration) -> Founding {
 }
 
 /// The data plane and the keeper, which meet here and nowhere else.
-fn start_plane(file: &NodeFile, timers: Timers, control: &Control) -> Result<Plane, Error> {
+fn start_plane(file: &NodeFile, timers: Timers, control: &Control) -> Result<(proxy::Proxy, vip::Keeper), Error> {
     let provider = match &file.vip {
         Provider::Linux { interface } => vip::Provider::Linux { interface: interface.clone() },
         Provider::Bind => vip::Provider::Bind,
@@ -131,9 +132,9 @@ fn start_plane(file: &NodeFile, timers: Timers, control: &Control) -> Result<Pla
     let config = map(control.state(), |state: &Arc<State>| Arc::clone(&state.config));
     let reach = reach(control.state(), keeper.held(), absent);
     let workers = file.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let settings = proxy::Settings { workers, ..proxy::Settings::default() };
-    let proxy = proxy::start(settings, config, reach).map_err(Error::Proxy)?;
-    Ok(Plane { proxy, keeper })
+    let settings = proxy::Settings { workers, limits: proxy::Limits::default() };
+    let proxy = proxy::start(&settings, config, reach).map_err(Error::Proxy)?;
+    Ok((proxy, keeper))
 }
 
 /// A watch of what `f` sees in another.

@@ -25,7 +25,8 @@ impl Peers {
         if let Some(client) = known.get(address) {
             return Ok(client.clone());
         }
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|e| Status::internal(e.to_string()))?;
+        let endpoint =
+            Endpoint::from_shared(format!("http://{address}")).map_err(|e| Status::internal(e.to_string()))?;
         let channel = endpoint.connect_timeout(PATIENCE).tcp_nodelay(true).connect_lazy();
         let client = PeerClient::new(channel);
         known.insert(address.to_owned(), client.clone());
@@ -33,7 +34,11 @@ impl Peers {
     }
 
     /// The same question to each of `members`, at once; answers in their order.
-    pub(super) async fn ask<T, F>(&self, members: &[Member], question: impl Fn(PeerClient<Channel>) -> F) -> Vec<Result<T, Status>>
+    pub(super) async fn ask<T, F>(
+        &self,
+        members: &[Member],
+        question: impl Fn(PeerClient<Channel>) -> F,
+    ) -> Vec<Result<T, Status>>
     where
         F: Future<Output = Result<tonic::Response<T>, Status>>,
     {

@@ -41,9 +41,9 @@ pub(super) fn leads(control: &Control, lease: std::time::Duration) -> bool {
 
 fn listener(l: proxy::ListenerReport) -> pb::ListenerReport {
     let (state, error) = match l.state {
-        proxy::ListenerState::Bound => (pb::ListenerState::Bound, String::new()),
-        proxy::ListenerState::Away => (pb::ListenerState::Away, String::new()),
-        proxy::ListenerState::Failed(error) => (pb::ListenerState::Failed, error),
+        proxy::Listening::Bound => (pb::ListenerState::Bound, String::new()),
+        proxy::Listening::Away => (pb::ListenerState::Away, String::new()),
+        proxy::Listening::Failed(error) => (pb::ListenerState::Failed, error),
     };
     pb::ListenerReport { name: l.name.to_string(), address: l.address.to_string(), state: state.into(), error }
 }

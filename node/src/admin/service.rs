@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 use crate::config::model::Config;
 use crate::control::state::{Outcome, State};
 use crate::control::{Control, Error, Member, Role, ranked};
-use crate::proxy::{self, Proxy};
+use crate::proxy;
 use crate::vip::Keeper;
 
 use super::peers::Peers;
@@ -48,7 +48,7 @@ pub struct Rooms {
 #[derive(Clone)]
 pub struct Plane {
     /// The data plane.
-    pub proxy: Proxy,
+    pub proxy: proxy::Handle,
     /// The keeper of the virtual addresses.
     pub keeper: Keeper,
 }
@@ -109,8 +109,11 @@ impl Admin {
     /// The other proxies that answer now, the one with the longest log first.
     async fn standbys(&self, rooms: &Rooms) -> Vec<Member> {
         let candidates = ranked(&rooms.control);
-        let answers = self.shared.peers.ask(&candidates, |mut c| async move { c.report(pb::ReportRequest {}).await }).await;
-        let fit = |(m, answer): (Member, Result<pb::NodeReport, Status>)| answer.is_ok_and(|r| r.fatal.is_empty()).then_some(m);
+        let answers =
+            self.shared.peers.ask(&candidates, |mut c| async move { c.report(pb::ReportRequest {}).await }).await;
+        let fit = |(m, answer): (Member, Result<pb::NodeReport, Status>)| {
+            answer.is_ok_and(|r| r.fatal.is_empty()).then_some(m)
+        };
         candidates.into_iter().zip(answers).filter_map(fit).collect()
     }
 
@@ -184,7 +187,9 @@ impl Admin {
         for (m, answer) in proxies.iter().zip(answers.await) {
             match answer {
                 Ok(reply) => problems.append(reply.problems.into()),
-                Err(e) => notes.push(format!("{} could not be asked whether it can listen there: {}", m.name, e.message())),
+                Err(e) => {
+                    notes.push(format!("{} could not be asked whether it can listen there: {}", m.name, e.message()))
+                }
             }
         }
         (problems, notes)
@@ -197,7 +202,12 @@ impl Admin {
             let Ok(address) = l.address.parse() else { continue };
             if let Err(e) = plane.proxy.try_bind(address) {
                 let why = format!("cannot be listened on by node {}: {e}", self.shared.who.name);
-                problems.add(format!("listeners.{}.address", l.name), address, why, "free the port there, or choose another");
+                problems.add(
+                    format!("listeners.{}.address", l.name),
+                    address,
+                    why,
+                    "free the port there, or choose another",
+                );
             }
         }
         problems.into_vec()
@@ -297,7 +307,10 @@ impl pb::admin_server::Admin for Admin {
         let ask = request.into_inner();
         let vips = &rooms.control.now().config.vips;
         if !ask.name.is_empty() && !vips.contains_key(ask.name.as_str()) {
-            return Err(Status::invalid_argument(format!("no virtual IP is called {:?}; see: tandemctl vip ls", ask.name)));
+            return Err(Status::invalid_argument(format!(
+                "no virtual IP is called {:?}; see: tandemctl vip ls",
+                ask.name
+            )));
         }
         if vips.is_empty() {
             return Err(Status::invalid_argument("there is no virtual IP; add one: tandemctl vip add NAME ADDRESS"));
@@ -309,8 +322,13 @@ impl pb::admin_server::Admin for Admin {
         let chosen = standbys.iter().find(|m| ask.to.is_empty() || m.name == ask.to);
         let Some(to) = chosen else {
             let fit: Vec<&str> = standbys.iter().map(|m| m.name.as_str()).collect();
-            let known = if fit.is_empty() { "no other proxy answers".to_owned() } else { format!("it could go to: {}", fit.join(", ")) };
-            let whom = if ask.to.is_empty() { "nobody can take it".to_owned() } else { format!("{} cannot take it", ask.to) };
+            let known = if fit.is_empty() {
+                "no other proxy answers".to_owned()
+            } else {
+                format!("it could go to: {}", fit.join(", "))
+            };
+            let whom =
+                if ask.to.is_empty() { "nobody can take it".to_owned() } else { format!("{} cannot take it", ask.to) };
             return Err(Status::invalid_argument(format!("{whom}; {known}")));
         };
         let took = self.move_to(rooms, to).await?;

@@ -68,7 +68,12 @@ pub(super) fn warnings(g: &Gathered<'_>) -> Vec<String> {
         match vip.holders.as_slice() {
             [_] => {}
             [] => all.push(format!("{} ({}) is held by nobody: clients cannot reach it", vip.name, vip.address)),
-            many => all.push(format!("{} ({}) is held by {}: report this with both logs", vip.name, vip.address, many.join(" AND "))),
+            many => all.push(format!(
+                "{} ({}) is held by {}: report this with both logs",
+                vip.name,
+                vip.address,
+                many.join(" AND ")
+            )),
         }
     }
     if leading(g.nodes).is_none() {
@@ -89,7 +94,12 @@ pub(super) fn warnings(g: &Gathered<'_>) -> Vec<String> {
             all.push(format!("{}: consensus stopped ({}); mend its disk and restart tandemd", name(n), r.fatal));
         }
         if r.revision < g.revision {
-            all.push(format!("{} is {} behind (revision {}): see its log", name(n), g.revision - r.revision, r.revision));
+            all.push(format!(
+                "{} is {} behind (revision {}): see its log",
+                name(n),
+                g.revision - r.revision,
+                r.revision
+            ));
         }
         for l in r.listeners.iter().filter(|l| l.state() == ListenerState::Failed) {
             all.push(format!("{}: listener {} cannot listen on {}: {}", name(n), l.name, l.address, l.error));
@@ -100,7 +110,9 @@ pub(super) fn warnings(g: &Gathered<'_>) -> Vec<String> {
         all.push(format!("{} voters tolerate no more failures than {}: add a witness", votes.voters, votes.voters - 1));
     }
     if g.insecure {
-        all.push("the node port authenticates nobody (insecure = true): whoever reaches it controls the cluster".to_owned());
+        all.push(
+            "the node port authenticates nobody (insecure = true): whoever reaches it controls the cluster".to_owned(),
+        );
     }
     all
 }

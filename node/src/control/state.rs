@@ -221,7 +221,9 @@ mod tests {
         let words: Vec<&str> = text.split_whitespace().collect();
         let backend = |address: &str| Some(pb::Backend { address: address.into(), ..Default::default() });
         Some(match *words.as_slice() {
-            ["add-listener", name, address] => Edit::AddListener(pb::Listener { name: name.into(), address: address.into() }),
+            ["add-listener", name, address] => {
+                Edit::AddListener(pb::Listener { name: name.into(), address: address.into() })
+            }
             ["rm-listener", name] => Edit::RemoveListener(name.into()),
             ["add-route", name, host, path, upstream] => Edit::AddRoute(pb::Route {
                 name: name.into(),

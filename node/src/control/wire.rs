@@ -243,7 +243,8 @@ mod tests {
     fn membership() -> Membership {
         let witness = Member { id: 3, name: "w".into(), address: "10.0.0.3:7440".into(), role: Role::Witness };
         let proxy = Member { id: 1, name: "a".into(), address: "10.0.0.1:7440".into(), role: Role::Proxy };
-        Membership::new(vec![BTreeSet::from([1]), BTreeSet::from([1, 3])], BTreeMap::from([(1, proxy), (3, witness)])).unwrap()
+        Membership::new(vec![BTreeSet::from([1]), BTreeSet::from([1, 3])], BTreeMap::from([(1, proxy), (3, witness)]))
+            .unwrap()
     }
 
     #[test]

@@ -114,7 +114,9 @@ pub(super) async fn probe(front: SocketAddr, notes: Notes) {
                 // How it takes a goodbye is not what is measured.
                 let _ = socket.close(None).await;
             }
-            Err(_) => notes.with(|seen| drop(seen.out_since.get_or_insert(good))),
+            Err(_) => notes.with(|seen| {
+                seen.out_since.get_or_insert(good);
+            }),
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -50,7 +50,8 @@ fn free_ports(n: usize) -> anyhow::Result<Vec<SocketAddr>> {
 /// 8080 if it is free: easier to type.
 fn front() -> anyhow::Result<SocketAddr> {
     let usual = TcpListener::bind((ADDRESS, 8080));
-    let front = usual.or_else(|_| TcpListener::bind((ADDRESS, 0))).context("127.0.0.100 cannot be used on this machine")?;
+    let front =
+        usual.or_else(|_| TcpListener::bind((ADDRESS, 0))).context("127.0.0.100 cannot be used on this machine")?;
     Ok(front.local_addr()?)
 }
 

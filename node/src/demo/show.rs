@@ -128,7 +128,11 @@ impl Demo {
         // With a script stdout is the summary's alone.
         let mut out = std::io::stderr().lock();
         let _ = writeln!(out, "Tandem demo, ready in {} ms\n", self.ready_ms);
-        let _ = writeln!(out, "  clients   ws://{}/ and http://{}/   ({SESSIONS} WebSockets held through it)", c.front, c.front);
+        let _ = writeln!(
+            out,
+            "  clients   ws://{}/ and http://{}/   ({SESSIONS} WebSockets held through it)",
+            c.front, c.front
+        );
         for n in &c.nodes {
             let _ = writeln!(out, "  node {}    {:<8} {}   pid {}", n.name, n.role, n.port, n.pid().unwrap_or(0));
         }
@@ -228,7 +232,13 @@ impl Demo {
             }
             Step::Revive => {
                 let names = self.cluster.revive()?.join(" ");
-                self.events.push(Event { event: "revive", node: names, outage_ms: None, first_session_ms: None, broken: 0 });
+                self.events.push(Event {
+                    event: "revive",
+                    node: names,
+                    outage_ms: None,
+                    first_session_ms: None,
+                    broken: 0,
+                });
             }
             Step::Move => {
                 let node = self.holder().await?;
@@ -237,7 +247,8 @@ impl Demo {
                 command(&words).await?;
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 let seen = self.notes.now();
-                let outage = (seen.outages.len() > before.outages.len()).then(|| seen.outages.last().map(Duration::as_millis));
+                let outage =
+                    (seen.outages.len() > before.outages.len()).then(|| seen.outages.last().map(Duration::as_millis));
                 let broken = seen.broken - before.broken;
                 let outage_ms = Some(outage.flatten().unwrap_or(0));
                 self.events.push(Event { event: "move", node, outage_ms, first_session_ms: None, broken });
@@ -290,7 +301,8 @@ impl Demo {
     async fn summary(&mut self) -> Summary {
         let status = self.status().await;
         let seen = self.notes.now();
-        let mut kills: Vec<u128> = self.events.iter().filter(|e| e.event == "kill").filter_map(|e| e.outage_ms).collect();
+        let mut kills: Vec<u128> =
+            self.events.iter().filter(|e| e.event == "kill").filter_map(|e| e.outage_ms).collect();
         kills.sort_unstable();
         Summary {
             ready_ms: self.ready_ms,

@@ -23,5 +23,5 @@ mod table;
 mod upgrade;
 mod worker;
 
-pub use plane::{Proxy, start};
+pub use plane::{Handle, Proxy, start};
 pub use settings::{Absent, BackendReport, Limits, ListenerReport, Listening, Reach, Report, Settings};

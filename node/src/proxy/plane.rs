@@ -24,12 +24,18 @@ use crate::config::model::Config;
 /// A running data plane. Dropping it ends every session at once; [`Proxy::stop`] is the polite way.
 #[derive(Debug)]
 pub struct Proxy {
+    handle: Handle,
+    workers: Vec<(mpsc::UnboundedSender<Order>, Thread)>,
+    steward: (oneshot::Sender<()>, Thread),
+}
+
+/// Asks a running data plane. Cheap to clone; it does not keep the data plane running.
+#[derive(Debug, Clone)]
+pub struct Handle {
     table: watch::Receiver<Arc<Table>>,
     reach: watch::Receiver<Arc<Reach>>,
     board: Arc<Board>,
     sessions: Arc<AtomicU64>,
-    workers: Vec<(mpsc::UnboundedSender<Order>, Thread)>,
-    steward: (oneshot::Sender<()>, Thread),
 }
 
 /// A thread, and the word that it has ended.
@@ -105,10 +111,10 @@ pub fn start(
     };
     let (stop, stopped) = oneshot::channel();
     let thread = Thread::start("steward".to_owned(), move || steward.run(stopped))?;
-    Ok(Proxy { table, reach, board, sessions, workers, steward: (stop, thread) })
+    Ok(Proxy { handle: Handle { table, reach, board, sessions }, workers, steward: (stop, thread) })
 }
 
-impl Proxy {
+impl Handle {
     /// What it does now.
     pub fn report(&self) -> Report {
         let table = Arc::clone(&self.table.borrow());
@@ -142,6 +148,13 @@ impl Proxy {
         let met = self.board.bound().iter().any(|ours| listener::overlap(*ours, address));
         let sharing = if met || is_virtual { Sharing::WithOurs } else { Sharing::Alone };
         listener::try_bind(address, sharing, if is_virtual { Presence::Sometime } else { Presence::Here })
+    }
+}
+
+impl Proxy {
+    /// To ask it with.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// Accepts no more, lets requests and sessions end by themselves until `deadline`, ends the rest, and returns when
