@@ -1,46 +1,32 @@
 //! The config as it is meant: checked types that cannot hold a mistake. Pure.
+//!
+//! One file a kind of thing: what it is, what makes it valid, how it is written in messages and in TOML.
 
+mod address;
+mod backend;
 mod check;
 mod edit;
+mod links;
+mod listener;
+mod name;
+mod route;
+mod upstream;
+mod vip;
+mod words;
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
 
-/// The name of a listener, route, upstream or virtual IP: `[a-z0-9][a-z0-9._-]*`, at most 63 bytes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(Arc<str>);
+pub use backend::{Backend, DEFAULT_WEIGHT, MAX_WEIGHT, State};
+pub use check::{Check, CheckKind};
+pub use listener::Listener;
+pub use name::Name;
+pub use route::{Host, Route};
+pub use upstream::{Balance, Upstream};
+pub use vip::Vip;
 
-impl Name {
-    /// `None` if the text is no name.
-    pub fn new(text: &str) -> Option<Self> {
-        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-        let ok = (1..=63).contains(&text.len())
-            && plain(text.as_bytes()[0])
-            && text.bytes().all(|b| plain(b) || matches!(b, b'.' | b'_' | b'-'));
-        ok.then(|| Self(text.into()))
-    }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl std::borrow::Borrow<str> for Name {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
+use crate::config::v1 as pb;
+use crate::{Problems, Table};
 
 /// One checked config. Cheap to clone: upstreams, the only large part, are shared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,152 +41,94 @@ pub struct Config {
     pub vips: BTreeMap<Name, Vip>,
 }
 
-/// An address and port that clients connect to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listener {
-    /// May name a virtual IP, or an unspecified address for all.
-    pub address: SocketAddr,
-}
+impl TryFrom<&pb::Config> for Config {
+    type Error = Problems;
 
-/// host + path prefix → upstream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
-    /// Which `Host` it takes.
-    pub host: Host,
-    /// Prefix on segment borders; begins with `/`.
-    pub path: String,
-    /// An upstream that exists.
-    pub upstream: Name,
-}
-
-/// Which hosts a route takes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Host {
-    /// This one, in lower case, without a port.
-    Exact(String),
-    /// Any, also none.
-    Any,
-}
-
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exact(host) => f.pad(host),
-            Self::Any => f.pad("*"),
+    fn try_from(given: &pb::Config) -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        let mut config = Self::default();
+        for l in &given.listeners {
+            let path = format!("listeners.{}", l.name);
+            let listener = Listener::check(&path, l, &mut problems);
+            put(&mut config.listeners, &path, &l.name, listener, &mut problems);
         }
+        for u in &given.upstreams {
+            let path = format!("upstreams.{}", u.name);
+            let upstream = Some(Arc::new(Upstream::check(&path, u, &mut problems)));
+            put(&mut config.upstreams, &path, &u.name, upstream, &mut problems);
+        }
+        for r in &given.routes {
+            let path = format!("routes.{}", r.name);
+            let route = Route::check(&path, r, &mut problems);
+            put(&mut config.routes, &path, &r.name, route, &mut problems);
+        }
+        for v in &given.vips {
+            let path = format!("vips.{}", v.name);
+            let vip = Vip::check(&path, v, &mut problems);
+            put(&mut config.vips, &path, &v.name, vip, &mut problems);
+        }
+        config.check_links(&mut problems);
+        problems.into_result().map(|()| config)
     }
 }
 
-/// A named group of backends.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Upstream {
-    /// Who gets the next session.
-    pub balance: Balance,
-    /// How health is found out.
-    pub check: Check,
-    /// Keyed by address: that is a backend's identity.
-    pub backends: BTreeMap<SocketAddr, Backend>,
+fn put<T>(map: &mut BTreeMap<Name, T>, path: &str, given: &str, value: Option<T>, problems: &mut Problems) {
+    let Some(name) = Name::check(path, given, problems) else { return };
+    let Some(value) = value else { return };
+    if map.insert(name, value).is_some() {
+        problems.add(path, given, "is there twice", "give each its own name");
+    }
 }
 
-/// Who gets the next session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Balance {
-    /// Each in turn, in proportion to weight.
-    #[default]
-    RoundRobin,
-    /// The one with the fewest sessions for its weight.
-    LeastSessions,
-}
-
-/// How a backend is found healthy or not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
-    /// What is tried.
-    pub kind: CheckKind,
-    /// From one try to the next.
-    pub interval: Duration,
-    /// A try that takes longer has failed.
-    pub timeout: Duration,
-    /// Successes in a row that bring it up.
-    pub rise: NonZeroU32,
-    /// Failures in a row that take it down.
-    pub fall: NonZeroU32,
-}
-
-impl Default for Check {
-    fn default() -> Self {
+impl From<&Config> for pb::Config {
+    fn from(meant: &Config) -> Self {
         Self {
-            kind: CheckKind::Tcp,
-            interval: Duration::from_secs(1),
-            timeout: Duration::from_millis(500),
-            rise: NonZeroU32::MIN,
-            fall: NonZeroU32::MIN.saturating_add(1),
+            listeners: meant.listeners.iter().map(|(name, l)| l.message(name)).collect(),
+            routes: meant.routes.iter().map(|(name, r)| r.message(name)).collect(),
+            upstreams: meant.upstreams.iter().map(|(name, u)| u.message(name)).collect(),
+            vips: meant.vips.iter().map(|(name, v)| v.message(name)).collect(),
         }
     }
 }
 
-/// What a health check tries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CheckKind {
-    /// Nothing: always up.
-    None,
-    /// A TCP connection is accepted.
-    Tcp,
-}
-
-/// One server behind the proxy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Backend {
-    /// Its share, relative to the others: 1..=1000.
-    pub weight: NonZeroU32,
-    /// Whether it takes new sessions.
-    pub state: State,
-}
-
-/// Whether a backend takes new sessions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum State {
-    /// Takes new sessions.
-    #[default]
-    Active,
-    /// Keeps those it has, takes no new ones.
-    Draining,
-}
-
-/// An address that one node at a time holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Vip {
-    /// IPv4 for now.
-    pub address: IpAddr,
-}
-
-/// Weight of a backend that names none.
-pub const DEFAULT_WEIGHT: NonZeroU32 = NonZeroU32::new(100).expect("100 is not zero");
-/// The largest weight.
-pub const MAX_WEIGHT: u32 = 1000;
-
-macro_rules! words {
-    ($($type:ident { $($variant:ident = $word:literal),+ })+) => {$(
-        impl $type {
-            /// How people write each of them.
-            pub const WORDS: &[(&str, Self)] = &[$(($word, Self::$variant)),+];
-
-            /// How people write this one.
-            pub fn word(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
+/// A document's tables as the message they say, unchecked.
+pub(crate) fn read(mut top: Table, problems: &mut Problems) -> pb::Config {
+    fn all<T>(
+        top: &mut Table,
+        key: &'static str,
+        problems: &mut Problems,
+        read: impl Fn(String, &mut Table, &mut Problems) -> T,
+    ) -> Vec<T> {
+        let mut things = Vec::new();
+        for (name, mut t) in top.named(key, problems) {
+            things.push(read(name, &mut t, problems));
+            t.finish(problems);
         }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.word())
-            }
-        }
-    )+};
+        things
+    }
+    let config = pb::Config {
+        listeners: all(&mut top, "listeners", problems, Listener::read),
+        routes: all(&mut top, "routes", problems, Route::read),
+        upstreams: all(&mut top, "upstreams", problems, Upstream::read),
+        vips: all(&mut top, "vips", problems, Vip::read),
+    };
+    top.finish(problems);
+    config
 }
 
-words! {
-    Balance { RoundRobin = "round_robin", LeastSessions = "least_sessions" }
-    CheckKind { None = "none", Tcp = "tcp" }
-    State { Active = "active", Draining = "draining" }
+/// A config as a document's tables.
+pub(crate) fn tables(config: &Config) -> toml::Table {
+    fn named<'a, T: 'a>(
+        things: impl Iterator<Item = (&'a Name, &'a T)>,
+        table: impl Fn(&T) -> toml::Table,
+    ) -> toml::Table {
+        things.map(|(name, thing)| (name.to_string(), table(thing).into())).collect()
+    }
+    let kinds = [
+        ("listeners", named(config.listeners.iter(), Listener::table)),
+        ("routes", named(config.routes.iter(), Route::table)),
+        ("upstreams", named(config.upstreams.iter().map(|(n, u)| (n, &**u)), Upstream::table)),
+        ("vips", named(config.vips.iter(), Vip::table)),
+    ];
+    kinds.into_iter().filter(|(_, t)| !t.is_empty()).map(|(kind, t)| (kind.to_owned(), t.into())).collect()
 }

@@ -4,12 +4,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::collection::btree_map;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Backend, Check, Config, Host, Listener, Name, Route, Upstream, Vip};
+use crate::model::{Backend, Balance, Check, CheckKind, Host, Listener, Name, Route, State, Upstream, Vip};
 
 fn meant(text: &str) -> Config {
     Config::try_from(&parse(text).unwrap()).unwrap()
@@ -136,7 +137,13 @@ upstream = "v1.chat"
 
 [upstreams."v1.chat"]
 balance = "least_sessions"
-check = { kind = "tcp", interval = "1s 500ms", timeout = "500ms", rise = 1, fall = 2 }
+
+[upstreams."v1.chat".check]
+kind = "tcp"
+interval = "1s 500ms"
+timeout = "500ms"
+rise = 1
+fall = 2
 
 [[upstreams."v1.chat".backends]]
 address = "10.0.1.1:9000"
@@ -145,7 +152,6 @@ state = "draining"
 
 [vips.main]
 address = "10.0.0.100"
-
 "#;
     assert_eq!(render(&meant(text)), text);
 }
@@ -209,9 +215,9 @@ upstreams.chat.check.rise = "0": is out of range; use a number from 1 to 4294967
 upstreams.chat.backends[1].state = "asleep": is not known here; use one of: active, draining
 colour = "blue": is not a known key; known here: listeners, routes, upstreams, vips
 listeners.Public = "Public": is no name; use 1 to 63 of a-z 0-9 . _ - and begin with a letter or digit
-listeners.none.address: is missing; write it like "10.0.0.11:9000"
 listeners.plain.address = "localhost:80": is not an IP address and port; write it like "10.0.0.11:9000" or "[fd00::11]:9000"
 listeners.portless.address = "10.0.0.1:0": has no port to connect to; use a port from 1 to 65535
+listeners.none.address: is missing; write it like "10.0.0.11:9000"
 upstreams.chat.backends[0].address = "10.0.1.1": is not an IP address and port; write it like "10.0.0.11:9000" or "[fd00::11]:9000"
 upstreams.chat.backends[1].weight = "5000": is too large; use 1 to 1000; to take no new sessions, drain it
 upstreams.chat.backends[3].address = "10.0.1.3:9000": is there twice in this upstream; keep one of them

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Config, Name, Upstream, check};
+use super::{Backend, Balance, Config, Listener, Name, Route, State, Upstream, Vip, backend};
 use crate::Problems;
 use crate::config::v1 as pb;
 use crate::config::v1::edit::Edit;
@@ -36,20 +36,20 @@ impl Config {
         match edit {
             Edit::AddListener(l) => {
                 let path = format!("listeners.{}", l.name);
-                let listener = check::listener(&path, l, problems);
+                let listener = Listener::check(&path, l, problems);
                 add(&mut self.listeners, &path, &l.name, listener, problems);
             }
             Edit::RemoveListener(name) => remove(&mut self.listeners, "listeners", name, problems),
             Edit::AddRoute(r) => {
                 let path = format!("routes.{}", r.name);
-                let route = check::route(&path, r, problems);
+                let route = Route::check(&path, r, problems);
                 add(&mut self.routes, &path, &r.name, route, problems);
             }
             Edit::RemoveRoute(name) => remove(&mut self.routes, "routes", name, problems),
             Edit::AddUpstream(u) => {
                 let path = format!("upstreams.{}", u.name);
-                let upstream = check::new_upstream(&path, u, problems);
-                add(&mut self.upstreams, &path, &u.name, Some(upstream), problems);
+                let upstream = Upstream::check(&path, u, problems);
+                add(&mut self.upstreams, &path, &u.name, Some(Arc::new(upstream)), problems);
             }
             Edit::SetUpstream(set) => self.set_upstream(set, problems),
             Edit::RemoveUpstream(name) => self.remove_upstream(name, problems),
@@ -64,7 +64,7 @@ impl Config {
             }
             Edit::AddVip(v) => {
                 let path = format!("vips.{}", v.name);
-                let vip = check::vip(&path, v, problems);
+                let vip = Vip::check(&path, v, problems);
                 add(&mut self.vips, &path, &v.name, vip, problems);
             }
             Edit::RemoveVip(name) => remove(&mut self.vips, "vips", name, problems),
@@ -79,9 +79,9 @@ impl Config {
         let path = format!("upstreams.{}.check", set.name);
         let Some(upstream) = self.upstream_mut(&set.name, problems) else { return };
         if let Some(b) = set.balance {
-            upstream.balance = check::balance(b);
+            upstream.balance = Balance::said(b).unwrap_or_default();
         }
-        upstream.check = check::merge_check(&path, &upstream.check, set.check.as_ref(), problems);
+        upstream.check = upstream.check.merged(&path, set.check.as_ref(), problems);
     }
 
     fn remove_upstream(&mut self, name: &str, problems: &mut Problems) {
@@ -106,7 +106,7 @@ impl Config {
             return;
         };
         let path = format!("upstreams.{}.backends.{}", add.upstream, given.address);
-        let backend = check::backend(&path, given, problems);
+        let backend = Backend::check(&path, given, problems);
         let Some(upstream) = self.upstream_mut(&add.upstream, problems) else { return };
         let Some((address, backend)) = backend else { return };
         if upstream.backends.contains_key(&address) {
@@ -120,13 +120,13 @@ impl Config {
         let path = format!("upstreams.{}.backends.{}", set.upstream, set.address);
         let Some(upstream) = self.upstream_mut(&set.upstream, problems) else { return };
         let Some(address) = known_backend(upstream, &set.upstream, &set.address, problems) else { return };
-        let weight = set.weight.map(|w| check::weight(&path, w, problems));
+        let weight = set.weight.map(|w| backend::weight(&path, w, problems));
         let Some(backend) = upstream.backends.get_mut(&address) else { return };
         if let Some(Some(weight)) = weight {
             backend.weight = weight;
         }
         if let Some(state) = set.state {
-            backend.state = check::state(state);
+            backend.state = State::said(state).unwrap_or_default();
         }
     }
 
@@ -139,7 +139,7 @@ impl Config {
 }
 
 fn add<T>(map: &mut BTreeMap<Name, T>, path: &str, given: &str, value: Option<T>, problems: &mut Problems) {
-    let Some(name) = check::name(path, given, problems) else { return };
+    let Some(name) = Name::check(path, given, problems) else { return };
     let Some(value) = value else { return };
     if map.contains_key(&name) {
         problems.add(path, given, "is there already", "remove it first, or choose another name");
