@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 use tandem_proto::admin::v1::admin_client::AdminClient;
 use tandem_proto::admin::v1::{StatusReply, StatusRequest};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tonic::transport::Endpoint;
 
@@ -67,10 +68,18 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     runtime.block_on(async {
         tokio::select! {
             done = show(steps) => done,
-            // Dropping the cluster kills its processes.
-            _ = tokio::signal::ctrl_c() => Ok(()),
+            // Dropping the cluster kills its processes and removes its files.
+            () = asked_to_stop() => Ok(()),
         }
     })
+}
+
+async fn asked_to_stop() {
+    let Ok(mut term) = signal(SignalKind::terminate()) else { return };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = term.recv() => {}
+    }
 }
 
 async fn show(steps: Option<Vec<Step>>) -> anyhow::Result<()> {
