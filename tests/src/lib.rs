@@ -1,1 +1,9 @@
 //! Real clusters, real sockets, real faults.
+
+pub mod admin;
+pub mod binaries;
+pub mod clock;
+pub mod cluster;
+pub mod peers;
+pub mod story;
+pub mod subnet;

@@ -1,0 +1,13 @@
+//! One promise to a user per file, kept or broken on real processes and real sockets.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod backend_added_live;
+mod bad_input;
+mod bad_requests;
+mod failover;
+mod floors;
+mod forms_and_restarts;
+mod move_vip;
+mod no_acknowledged_change_lost;
+mod thousand_backends;
+mod wrong_data_dir;

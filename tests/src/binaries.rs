@@ -1,0 +1,39 @@
+//! The programs under test, built once and never stale.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, ensure};
+
+/// Where the workspace is.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are a member of the workspace")
+}
+
+/// The path of a program of this workspace, built with the profile of the running test.
+///
+/// # Errors
+/// It does not build.
+pub fn path(name: &str) -> anyhow::Result<PathBuf> {
+    static DIR: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let dir = DIR.get_or_init(|| build().map_err(|e| format!("{e:#}"))).clone().map_err(anyhow::Error::msg)?;
+    let path = dir.join(name);
+    ensure!(path.exists(), "{} is not there after a build", path.display());
+    Ok(path)
+}
+
+/// `cargo test` builds programs only for their own package's tests, so ask for them.
+fn build() -> anyhow::Result<PathBuf> {
+    let me = std::env::current_exe()?;
+    // target/<profile>/deps/<test>
+    let dir = me.parent().and_then(Path::parent).context("a test runs from target/<profile>/deps")?;
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(workspace()).args(["build", "--quiet", "--workspace", "--bins"]);
+    if dir.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let status = cargo.status().context("cannot start cargo")?;
+    ensure!(status.success(), "the workspace does not build");
+    Ok(dir.to_owned())
+}
