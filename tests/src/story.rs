@@ -1,9 +1,11 @@
 //! What clients saw, and what it amounts to.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::clock::Micros;
+use crate::clock::{Micros, millis};
 
 /// One thing that a client saw.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +85,12 @@ impl Story {
         self.tell.clone()
     }
 
+    /// Forgets new connections that ended before `then`; held sessions are remembered.
+    pub fn forget(&mut self, then: Micros) {
+        self.seen
+            .retain(|s| !matches!(s, Seen::Answered { ended, .. } | Seen::Unanswered { ended, .. } if *ended < then));
+    }
+
     /// All of it up to now.
     pub fn read(&mut self) -> &[Seen] {
         while let Ok(seen) = self.told.try_recv() {
@@ -92,10 +100,10 @@ impl Story {
     }
 }
 
-/// The longest time in `from..to` in which no new connection got its answer, in milliseconds; the whole span if none did.
+/// The longest time in `from..to` in which no new connection got its answer; the whole span if none did.
 ///
 /// What is under way at the edges counts only inside them, so a span must begin and end in good times.
-pub fn longest_silence(seen: &[Seen], from: Micros, to: Micros) -> u64 {
+pub fn silence(seen: &[Seen], from: Micros, to: Micros) -> Range<Micros> {
     let mut answers: Vec<Micros> = seen
         .iter()
         .filter_map(|s| match s {
@@ -106,7 +114,13 @@ pub fn longest_silence(seen: &[Seen], from: Micros, to: Micros) -> u64 {
         .collect();
     answers.extend([from, to]);
     answers.sort_unstable();
-    answers.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0) / 1_000
+    answers.windows(2).map(|pair| pair[0]..pair[1]).max_by_key(|gap| gap.end - gap.start).unwrap_or(from..to)
+}
+
+/// How long that was, in milliseconds.
+pub fn longest_silence(seen: &[Seen], from: Micros, to: Micros) -> u64 {
+    let silence = silence(seen, from, to);
+    millis(silence.start, silence.end)
 }
 
 /// New connections begun in `from..to` that failed.
