@@ -49,8 +49,7 @@ impl Cluster {
     /// # Errors
     /// They do not form one in time.
     pub async fn start(company: Company) -> anyhow::Result<Self> {
-        let cluster = Self::prepare(company).await?;
-        let mut cluster = cluster;
+        let mut cluster = Self::prepare(company).await?;
         for node in &mut cluster.nodes {
             node.start()?;
         }
@@ -104,7 +103,7 @@ impl Cluster {
         Admin::new(self.nodes.iter().map(|n| n.address))
     }
 
-    /// Waits until every running node answers, knows one leader, has a quorum and the same revision; says which status.
+    /// Waits until there is a quorum and every running node is at one revision; the status then.
     ///
     /// # Errors
     /// That does not come about in time.
@@ -112,19 +111,14 @@ impl Cluster {
         let admin = self.admin()?;
         let running: Vec<SocketAddr> = self.nodes.iter().filter(|n| n.process.is_some()).map(|n| n.address).collect();
         until("all nodes agree", PATIENCE, || async {
-            let mut first: Option<StatusReply> = None;
+            let status = admin.status_of(*running.first()?).await.ok()?;
             for address in &running {
-                let reply = admin.status_of(*address).await.ok()?;
-                if !reply.quorum || reply.leader == 0 {
+                let (revision, _) = admin.config_of(*address).await.ok()?;
+                if revision != status.revision {
                     return None;
                 }
-                let same = first.as_ref().is_none_or(|f| (f.leader, f.revision) == (reply.leader, reply.revision));
-                if !same {
-                    return None;
-                }
-                first.get_or_insert(reply);
             }
-            first
+            status.quorum.then_some(status)
         })
         .await
     }
