@@ -23,7 +23,7 @@ use super::error::{Error, Failure};
 use super::relay::{Early, Moved, relay};
 use super::reply::{Reply, text};
 use super::screen::{MAX_FIELDS, names_websocket};
-use super::screened::{Answerable, Exchange, Patience, Screened};
+use super::screened::{Answerable, Exchange, OpenExchange, Patience, Screened};
 use super::sessions::Parties;
 use super::table::Upstream;
 use super::upgrade::Accepted;
@@ -78,7 +78,9 @@ pub(super) async fn serve(worker: Rc<Worker>, socket: TcpStream, client: SocketA
     let served = Rc::clone(&talk);
     let service = service_fn(move |request| {
         let talk = Rc::clone(&served);
-        Box::pin(async move { Ok::<_, Infallible>(answer(&talk, request).await) })
+        // Now, not when the future is first polled: the parser reads on before that.
+        let exchange = talk.exchange.begin();
+        Box::pin(async move { Ok::<_, Infallible>(answer(&talk, exchange, request).await) })
     });
     let mut connection = http1::Builder::new()
         .half_close(false)
@@ -123,8 +125,7 @@ pub(super) async fn serve(worker: Rc<Worker>, socket: TcpStream, client: SocketA
 }
 
 /// Answers one request; never fails, since every failure is an answer.
-async fn answer(talk: &Conversation, request: Request<Incoming>) -> Response<Reply> {
-    let exchange = talk.exchange.begin();
+async fn answer(talk: &Conversation, exchange: OpenExchange, request: Request<Incoming>) -> Response<Reply> {
     let websocket = request.headers().get_all(UPGRADE).iter().any(|v| names_websocket(v.as_bytes()));
     let answered = match route(talk, &request) {
         Ok(asked) if websocket => upgrade::open(&talk.worker, &asked, request).await.map(|(response, accepted)| {
@@ -134,8 +135,14 @@ async fn answer(talk: &Conversation, request: Request<Incoming>) -> Response<Rep
         Ok(asked) => forward::forward(&talk.worker, &asked, request).await,
         Err(error) => Err(error),
     };
-    let mut response = answered.unwrap_or_else(|error| explain(talk.client, &error));
-    if websocket && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    let broken = talk.exchange.refusal();
+    let mut response = match (answered, broken) {
+        (Ok(response), _) => response,
+        // Whatever the backend made of half a body, the client is told what was wrong with it.
+        (Err(_), Some(refusal)) => text(refusal.status(), &refusal.to_string()),
+        (Err(error), None) => explain(talk.client, &error),
+    };
+    if broken.is_some() || (websocket && response.status() != StatusCode::SWITCHING_PROTOCOLS) {
         // The screen stopped reading; this connection cannot be HTTP again.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -54,6 +54,9 @@ pub(super) async fn forward(
         let repeated = (pooled && repeatable).then(|| repeat(&request));
         match exchange(&mut sender, request, &heard, worker.limits.response).await {
             Ok(response) => return Ok(answer(worker, response, sender, place)),
+            Err((Failure::Connection(error), None)) if error.is_user() => {
+                return Err(Error::Request("the request's body broke off"));
+            }
             Err((failed, unsent)) => {
                 failed.log(&asked.upstream.name, address);
                 let dead = matches!(failed, Failure::Connection(_));

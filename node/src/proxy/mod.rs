@@ -25,3 +25,5 @@ mod worker;
 
 pub use plane::{Handle, Proxy, start};
 pub use settings::{Absent, BackendReport, Limits, ListenerReport, Listening, Reach, Report, Settings};
+#[cfg(test)]
+mod tests;

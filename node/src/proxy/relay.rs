@@ -330,6 +330,11 @@ mod tests {
         });
     }
 
+    /// A byte that tells its place.
+    fn pattern(i: usize) -> u8 {
+        (i / 251).to_le_bytes()[0]
+    }
+
     async fn read(socket: &mut TcpStream, n: usize) -> Vec<u8> {
         let mut bytes = vec![0; n];
         socket.read_exact(&mut bytes).await.unwrap();
@@ -395,7 +400,7 @@ mod tests {
             let sender = tokio::task::spawn_local(async move {
                 let mut n = 0;
                 while n < SIZE {
-                    let block: Vec<u8> = (n..n + 65_536).map(|i| (i / 251 % 256) as u8).collect();
+                    let block: Vec<u8> = (n..n + 65_536).map(pattern).collect();
                     backend.write_all(&block).await.unwrap();
                     n += block.len();
                     counter.set(n);
@@ -410,7 +415,7 @@ mod tests {
             }
             assert!(before < SIZE, "{before} bytes are in flight with nobody reading");
             let all = read(&mut client, SIZE).await;
-            assert!(all.iter().enumerate().all(|(i, b)| *b == (i / 251 % 256) as u8));
+            assert!(all.iter().enumerate().all(|(i, b)| *b == pattern(i)));
             drop(sender.await.unwrap());
             assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
             drop(client);

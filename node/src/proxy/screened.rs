@@ -1,11 +1,11 @@
 //! A client's socket behind the screen: the HTTP parser sees only bytes that the screen has let through.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -25,16 +25,25 @@ pub(super) struct Patience {
 /// Whether a request is being answered, shared between the socket and the service above the parser.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
-    open: Cell<bool>,
+    /// More than one for a moment: the parser lets go of an answered one only after it began the next.
+    open: Cell<u32>,
     wrote: Cell<bool>,
+    refusal: Cell<Option<Refusal>>,
+    /// Whoever waits for its end. The parser does not read again by itself after an answer if the last read was pending.
+    waiting: RefCell<Option<Waker>>,
 }
 
 impl Exchange {
     /// A request was read; it lasts until the guard is dropped, with the last byte of the answer's body.
     pub(super) fn begin(self: &Rc<Self>) -> OpenExchange {
-        self.open.set(true);
+        self.open.set(self.open.get() + 1);
         self.wrote.set(false);
         OpenExchange(Rc::clone(self))
+    }
+
+    /// What went wrong with the body of the request that is being answered.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        self.refusal.get()
     }
 }
 
@@ -44,7 +53,10 @@ pub(super) struct OpenExchange(Rc<Exchange>);
 
 impl Drop for OpenExchange {
     fn drop(&mut self) {
-        self.0.open.set(false);
+        self.0.open.set(self.0.open.get() - 1);
+        if let Some(waiting) = self.0.waiting.take() {
+            waiting.wake();
+        }
     }
 }
 
@@ -76,19 +88,28 @@ impl<S> Screened<S> {
     }
 
     /// Lets the refusal out, unless earlier answers are still on their way; then the parser reads again after them.
-    fn refuse(&mut self, refusal: Refusal) -> Poll<io::Result<()>> {
+    fn refuse(&mut self, cx: &Context<'_>, refusal: Refusal) -> Poll<io::Result<()>> {
         self.timer = None;
         self.refusal = Some(refusal);
-        let earlier = self.scanner.stage() != Stage::Body && (self.exchange.open.get() || self.blocked);
-        if earlier { Poll::Pending } else { Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal))) }
+        if self.scanner.stage() == Stage::Body {
+            self.exchange.refusal.set(Some(refusal));
+        } else if self.exchange.open.get() > 0 || self.blocked {
+            self.exchange.waiting.replace(Some(cx.waker().clone()));
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal)))
     }
 
     /// Nothing came: is it time to give up?
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let stage = self.scanner.stage();
-        let ours_to_move = self.exchange.open.get() && stage != Stage::Body;
-        if ours_to_move || stage == Stage::Opaque {
+        if self.exchange.open.get() > 0 && stage != Stage::Body {
+            // It is our turn; the client's time begins after the answer.
             self.timer = None;
+            self.exchange.waiting.replace(Some(cx.waker().clone()));
+            return Poll::Pending;
+        }
+        if stage == Stage::Opaque {
             return Poll::Pending;
         }
         let heads = self.scanner.heads();
@@ -105,8 +126,8 @@ impl<S> Screened<S> {
         }
         self.timer = None;
         match stage {
-            Stage::Head => self.refuse(Refusal::HeadTooSlow(patience)),
-            Stage::Body => self.refuse(Refusal::BodyTooSlow(patience)),
+            Stage::Head => self.refuse(cx, Refusal::HeadTooSlow(patience)),
+            Stage::Body => self.refuse(cx, Refusal::BodyTooSlow(patience)),
             // Nobody asked anything: the end of the stream, without a word.
             Stage::Idle | Stage::Opaque => Poll::Ready(Ok(())),
         }
@@ -125,7 +146,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Screened<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if let Some(refusal) = this.refusal {
-            return this.refuse(refusal);
+            return this.refuse(cx, refusal);
         }
         let before = buf.filled().len();
         match Pin::new(&mut this.socket).poll_read(cx, buf) {
@@ -141,15 +162,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Screened<S> {
             Err(refused) => {
                 buf.set_filled(before + refused.whole);
                 this.refusal = Some(refused.refusal);
-                if refused.whole > 0 { Poll::Ready(Ok(())) } else { this.refuse(refused.refusal) }
+                if refused.whole > 0 { Poll::Ready(Ok(())) } else { this.refuse(cx, refused.refusal) }
             }
         }
     }
 }
 
 impl<S: AsyncWrite + Unpin> Screened<S> {
-    fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn wrote(&mut self, cx: &Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.blocked = written.is_pending();
+        if self.refusal.is_some() && !self.blocked {
+            // It may have waited for this.
+            cx.waker().wake_by_ref();
+        }
         if matches!(written, Poll::Ready(Ok(n)) if n > 0) {
             self.exchange.wrote.set(true);
         }
@@ -161,7 +186,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Screened<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.socket).poll_write(cx, buf);
-        this.wrote(written)
+        this.wrote(cx, written)
     }
 
     fn poll_write_vectored(
@@ -171,7 +196,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Screened<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs);
-        this.wrote(written)
+        this.wrote(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,0 +1,210 @@
+//! A data plane on addresses of its own, with backends to watch.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::{self, Message};
+
+use crate::config::model::{Backend, Balance, Check, CheckKind, Config, Host, Listener, Name, Route, State, Upstream};
+use crate::demo::echo;
+use crate::proxy::{Absent, BackendReport, Limits, Listening, Proxy, Reach, Report, Settings, start};
+
+/// Longer than anything here takes; shorter than anybody waits.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A loopback address and port nobody else uses: outgoing connections come from 127.0.0.1, tests from their own.
+pub(super) fn free_address() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let n = std::process::id().wrapping_mul(251).wrapping_add(NEXT.fetch_add(1, SeqCst));
+    let [_, _, b, c] = n.to_be_bytes();
+    let ip = Ipv4Addr::new(127, 77, b, c.max(1));
+    std::net::TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap()
+}
+
+pub(super) fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+pub(super) fn active() -> Backend {
+    Backend { weight: NonZeroU32::new(100).unwrap(), state: State::Active }
+}
+
+/// An upstream that is never checked, so that a backend sees only clients.
+pub(super) fn unchecked(balance: Balance, backends: &[SocketAddr]) -> Upstream {
+    let check = Check { kind: CheckKind::None, ..Check::default() };
+    Upstream { balance, check, backends: backends.iter().map(|a| (*a, active())).collect() }
+}
+
+pub(super) fn config(listener: SocketAddr, upstream: Upstream) -> Config {
+    Config {
+        listeners: [(name("main"), Listener { address: listener })].into(),
+        routes: [(name("all"), Route { host: Host::Any, path: "/".to_owned(), upstream: name("u") })].into(),
+        upstreams: [(name("u"), Arc::new(upstream))].into(),
+        vips: Default::default(),
+    }
+}
+
+/// A running data plane.
+pub(super) struct Rig {
+    pub(super) address: SocketAddr,
+    pub(super) config: watch::Sender<Arc<Config>>,
+    pub(super) reach: watch::Sender<Arc<Reach>>,
+    pub(super) proxy: Proxy,
+}
+
+impl Rig {
+    pub(super) async fn start(upstream: Upstream) -> Self {
+        Self::limited(upstream, Limits::default()).await
+    }
+
+    pub(super) async fn limited(upstream: Upstream, limits: Limits) -> Self {
+        let address = free_address();
+        let config = watch::Sender::new(Arc::new(config(address, upstream)));
+        let here = Reach { away: BTreeSet::new(), absent: Absent::CannotListen };
+        let reach = watch::Sender::new(Arc::new(here));
+        let proxy = start(&Settings { workers: 2, limits }, config.subscribe(), reach.subscribe()).unwrap();
+        let rig = Self { address, config, reach, proxy };
+        rig.eventually("bound", |r| r.listeners.iter().all(|l| l.state == Listening::Bound)).await;
+        rig
+    }
+
+    /// Changes the one upstream.
+    pub(super) fn edit(&self, change: impl FnOnce(&mut Upstream)) {
+        let mut config = Config::clone(&self.config.borrow());
+        change(Arc::make_mut(config.upstreams.get_mut("u").unwrap()));
+        self.config.send_replace(Arc::new(config));
+    }
+
+    pub(super) async fn eventually(&self, what: &str, holds: impl Fn(&Report) -> bool) -> Report {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let report = self.proxy.report();
+            if holds(&report) {
+                return report;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "never {what}: {report:#?}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    pub(super) fn backend(&self, address: SocketAddr) -> BackendReport {
+        self.proxy.report().backends.into_iter().find(|b| b.address == address).unwrap()
+    }
+
+    pub(super) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Opens a session; says which backend answered.
+    pub(super) async fn session(&self) -> (WebSocketStream<TcpStream>, String) {
+        self.try_session().await.unwrap()
+    }
+
+    pub(super) async fn try_session(&self) -> tungstenite::Result<(WebSocketStream<TcpStream>, String)> {
+        let url = format!("ws://{}/chat", self.address);
+        let opening = tokio_tungstenite::client_async(url, self.connect().await);
+        let (socket, response) = tokio::time::timeout(PATIENCE, opening).await.unwrap()?;
+        let backend = response.headers().get(echo::BACKEND).map(|v| v.to_str().unwrap().to_owned());
+        Ok((socket, backend.unwrap_or_default()))
+    }
+
+    /// Sends bytes, returns all that comes until the end of the stream.
+    pub(super) async fn say(&self, bytes: &[u8]) -> String {
+        let mut socket = self.connect().await;
+        socket.write_all(bytes).await.unwrap();
+        rest(&mut socket).await
+    }
+}
+
+/// All that comes until the end of the stream.
+pub(super) async fn rest(socket: &mut TcpStream) -> String {
+    let mut all = Vec::new();
+    tokio::time::timeout(PATIENCE, socket.read_to_end(&mut all)).await.expect("the stream ends").unwrap();
+    String::from_utf8(all).unwrap()
+}
+
+/// Reads until the text ends so.
+pub(super) async fn until(socket: &mut TcpStream, end: &str) -> String {
+    let mut all = String::new();
+    let reading = async {
+        while !all.ends_with(end) {
+            all.push(socket.read_u8().await.unwrap() as char);
+        }
+    };
+    tokio::time::timeout(PATIENCE, reading).await.unwrap_or_else(|_| panic!("the stream never came to {end:?}"));
+    all
+}
+
+pub(super) async fn echoes(socket: &mut WebSocketStream<TcpStream>, text: &str) {
+    socket.send(Message::text(text)).await.unwrap();
+    let answer = tokio::time::timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(answer, Message::text(text));
+}
+
+/// An echo backend.
+pub(super) async fn echo_backend(name: &str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(echo::serve(listener, name.to_owned()));
+    address
+}
+
+/// A backend that does what a test wants, and counts who came.
+#[derive(Clone)]
+pub(super) struct Spy {
+    pub(super) address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Spy {
+    pub(super) async fn new<F: Future<Output = ()> + Send + 'static>(
+        serve: impl Fn(TcpStream, usize) -> F + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let spy = Self { address: listener.local_addr().unwrap(), connections: Arc::default() };
+        let counter = Arc::clone(&spy.connections);
+        tokio::spawn(async move {
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                let nth = counter.fetch_add(1, SeqCst);
+                tokio::spawn(serve(socket, nth));
+            }
+        });
+        spy
+    }
+
+    /// Answers each request head it reads with the next of these bytes; closes after the last.
+    pub(super) async fn answering(answers: &'static [&'static str]) -> Self {
+        Self::new(move |mut socket, _| async move {
+            for answer in answers {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    match socket.read_u8().await {
+                        Ok(byte) => head.push(byte),
+                        Err(_) => return,
+                    }
+                }
+                socket.write_all(answer.as_bytes()).await.unwrap();
+            }
+        })
+        .await
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(SeqCst)
+    }
+}
+
+/// An address where nobody listens.
+pub(super) fn dead_address() -> SocketAddr {
+    free_address()
+}
