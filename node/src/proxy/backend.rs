@@ -70,7 +70,7 @@ impl Backend {
     }
 
     /// A session could not reach it. That is a hint to check now, not a verdict: the trouble may be ours.
-    pub(super) fn doubt(&self) {
+    fn doubt(&self) {
         self.doubt.notify_one();
     }
 
@@ -84,12 +84,7 @@ impl Backend {
     /// # Errors
     /// The network's, or `TimedOut` after `within`. Also raises [`Self::doubt`].
     pub(super) async fn dial(&self, within: Duration) -> io::Result<TcpStream> {
-        let dialled = connect(self.address, within).await;
-        if let Err(error) = &dialled {
-            tracing::warn!(upstream = %self.upstream, backend = %self.address, %error, "cannot connect to backend");
-            self.doubt();
-        }
-        dialled
+        connect(self.address, within).await.inspect_err(|_| self.doubt())
     }
 }
 

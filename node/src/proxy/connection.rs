@@ -116,10 +116,12 @@ pub(super) async fn serve(worker: Rc<Worker>, socket: TcpStream, client: SocketA
         }
         (Ok(()), None) => linger(socket).await,
         (Err(error), _) => {
-            tracing::debug!(%client, %error, "connection ended");
             if error.is_parse() {
-                linger(socket).await;
+                // Passed the screen, not the parser, which has answered it.
+                tracing::info!(%client, reason = %error, "refused");
+                return linger(socket).await;
             }
+            tracing::debug!(%client, %error, "connection ended");
         }
     }
 }

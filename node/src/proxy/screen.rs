@@ -66,8 +66,10 @@ pub(super) enum Stage {
 /// A refusal, and how much of the same bytes may still be handed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refused {
-    /// Bytes before the refused message, if it began in these bytes.
+    /// Bytes before the refused message; none if it began before these bytes.
     pub(super) whole: usize,
+    /// Its head was complete before these bytes, so it was handed on.
+    pub(super) in_body: bool,
     /// Why.
     pub(super) refusal: Refusal,
 }
@@ -142,11 +144,12 @@ impl Scanner {
     /// What is wrong with them. Then the scanner must not be used again.
     pub(super) fn scan(&mut self, bytes: &[u8]) -> Result<(), Refused> {
         let (mut at, mut whole) = (0, 0);
+        let mut in_body = self.stage() == Stage::Body;
         while at < bytes.len() {
             if self.stage() == Stage::Idle {
-                whole = at;
+                (whole, in_body) = (at, false);
             }
-            at += self.advance(&bytes[at..]).map_err(|refusal| Refused { whole, refusal })?;
+            at += self.advance(&bytes[at..]).map_err(|refusal| Refused { whole, in_body, refusal })?;
         }
         Ok(())
     }
@@ -513,7 +516,12 @@ mod tests {
         assert_eq!(refused.whole, GET.len() + POST.len());
         let mut scanner = Scanner::new(512);
         scanner.scan(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
-        assert_eq!(scanner.scan(b"zz\r\n").unwrap_err().whole, 0, "its head was handed on before");
+        let refused = scanner.scan(b"zz\r\n").unwrap_err();
+        assert_eq!((refused.whole, refused.in_body), (0, true), "its head was handed on before");
+        let mut scanner = Scanner::new(512);
+        scanner.scan(b"POST / HTTP/1.1\r\nHost: a\r\n").unwrap();
+        let refused = scanner.scan(b"Transfer-Encoding: chunked\r\n\r\nzz\r\n").unwrap_err();
+        assert_eq!((refused.whole, refused.in_body), (0, false), "its head was not complete before");
     }
 
     /// Good messages with a few bytes spoilt: the place where splits could matter.

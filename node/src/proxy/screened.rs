@@ -69,6 +69,8 @@ pub(super) struct Screened<S> {
     patience: Patience,
     exchange: Rc<Exchange>,
     refusal: Option<Refusal>,
+    /// The refusal is of a body whose head was handed on before: its answer may be under way.
+    in_body: bool,
     /// The parser above has bytes that the socket did not take.
     blocked: bool,
     timer: Option<(Stage, u64, Pin<Box<Sleep>>)>,
@@ -77,12 +79,12 @@ pub(super) struct Screened<S> {
 impl<S> Screened<S> {
     pub(super) fn new(socket: S, patience: Patience, exchange: Rc<Exchange>) -> Self {
         let scanner = Scanner::new(patience.head_bytes);
-        Self { socket, scanner, patience, exchange, refusal: None, blocked: false, timer: None }
+        Self { socket, scanner, patience, exchange, refusal: None, in_body: false, blocked: false, timer: None }
     }
 
     /// The bare socket, and what is to be said on it before it is closed.
     pub(super) fn into_parts(self) -> (S, Option<Answerable>) {
-        let clean = self.scanner.stage() != Stage::Body || !self.exchange.wrote.get();
+        let clean = !self.in_body || !self.exchange.wrote.get();
         let refusal = self.refusal.map(|refusal| Answerable { refusal, clean: clean && !self.blocked });
         (self.socket, refusal)
     }
@@ -91,7 +93,7 @@ impl<S> Screened<S> {
     fn refuse(&mut self, cx: &Context<'_>, refusal: Refusal) -> Poll<io::Result<()>> {
         self.timer = None;
         self.refusal = Some(refusal);
-        if self.scanner.stage() == Stage::Body {
+        if self.in_body {
             self.exchange.refusal.set(Some(refusal));
         } else if self.exchange.open.get() > 0 || self.blocked {
             self.exchange.waiting.replace(Some(cx.waker().clone()));
@@ -127,7 +129,10 @@ impl<S> Screened<S> {
         self.timer = None;
         match stage {
             Stage::Head => self.refuse(cx, Refusal::HeadTooSlow(patience)),
-            Stage::Body => self.refuse(cx, Refusal::BodyTooSlow(patience)),
+            Stage::Body => {
+                self.in_body = true;
+                self.refuse(cx, Refusal::BodyTooSlow(patience))
+            }
             // Nobody asked anything: the end of the stream, without a word.
             Stage::Idle | Stage::Opaque => Poll::Ready(Ok(())),
         }
@@ -162,6 +167,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Screened<S> {
             Err(refused) => {
                 buf.set_filled(before + refused.whole);
                 this.refusal = Some(refused.refusal);
+                this.in_body = refused.in_body;
                 if refused.whole > 0 { Poll::Ready(Ok(())) } else { this.refuse(cx, refused.refusal) }
             }
         }

@@ -168,13 +168,16 @@ async fn a_bad_request_behind_good_ones_waits_for_their_answers() {
     tokio::time::sleep(Duration::from_millis(20)).await;
     client.write_all(bad.as_bytes()).await.unwrap();
     let apart = rest(&mut client).await;
+    let chunk = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
+    let in_body = rig.say([good, chunk].concat().as_bytes()).await;
+    assert!(in_body.contains("fine") && in_body.ends_with("no hexadecimal number\n"), "{in_body}");
     for (answer, expected) in [(together, ["200", "200", "400"].as_slice()), (apart, &["200", "400"])] {
         let statuses: Vec<&str> = answer.split("HTTP/1.1 ").skip(1).map(|a| &a[..3]).collect();
         assert_eq!(statuses, expected, "{answer}");
         assert!(answer.ends_with("both Content-Length and Transfer-Encoding are there\n"), "{answer}");
         assert_eq!(answer.matches("fine").count(), expected.len() - 1, "{answer}");
     }
-    assert_eq!(rig.backend(slow.address).requests_total, 4, "the bad one never came through");
+    assert_eq!(rig.backend(slow.address).requests_total, 5, "the bad one never came through");
 }
 
 #[tokio::test]
