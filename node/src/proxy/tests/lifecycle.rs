@@ -17,7 +17,7 @@ async fn rig() -> Rig {
 }
 
 fn state(rig: &Rig, listener: &str) -> Option<Listening> {
-    rig.proxy.report().listeners.into_iter().find(|l| l.name.as_str() == listener).map(|l| l.state)
+    rig.proxy.handle().report().listeners.into_iter().find(|l| l.name.as_str() == listener).map(|l| l.state)
 }
 
 async fn refuses(address: std::net::SocketAddr) {
@@ -56,11 +56,12 @@ async fn a_foreign_listener_is_found_named_and_outlived() {
     foreign.set_reuse_port(true).unwrap();
     foreign.bind(&taken.into()).unwrap();
     foreign.listen(1).unwrap();
-    let error = rig.proxy.try_bind(taken).unwrap_err().to_string();
+    let error = rig.proxy.handle().try_bind(taken).unwrap_err().to_string();
     assert!(error.contains(&format!("port {}", taken.port())), "{error}");
-    rig.proxy.try_bind(rig.address).unwrap();
+    rig.proxy.handle().try_bind(rig.address).unwrap();
     assert!(
         rig.proxy
+            .handle()
             .try_bind("192.0.2.1:8080".parse().unwrap())
             .unwrap_err()
             .to_string()

@@ -87,7 +87,7 @@ impl Rig {
     pub(super) async fn eventually(&self, what: &str, holds: impl Fn(&Report) -> bool) -> Report {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let report = self.proxy.report();
+            let report = self.proxy.handle().report();
             if holds(&report) {
                 return report;
             }
@@ -97,7 +97,7 @@ impl Rig {
     }
 
     pub(super) fn backend(&self, address: SocketAddr) -> BackendReport {
-        self.proxy.report().backends.into_iter().find(|b| b.address == address).unwrap()
+        self.proxy.handle().report().backends.into_iter().find(|b| b.address == address).unwrap()
     }
 
     pub(super) async fn connect(&self) -> TcpStream {

@@ -38,7 +38,7 @@ async fn messages_cross_both_ways() {
     let large = "x".repeat(3 << 20);
     echoes(&mut socket, &large).await;
     let seen = rig.backend(backend);
-    assert_eq!((seen.sessions, seen.sessions_total, rig.proxy.report().sessions), (1, 1, 1));
+    assert_eq!((seen.sessions, seen.sessions_total, rig.proxy.handle().report().sessions), (1, 1, 1));
     socket.close(None).await.unwrap();
     while socket.next().await.is_some_and(|m| m.is_ok()) {}
     drop(socket);
