@@ -223,12 +223,13 @@ fn member(m: &Member) -> tandem_proto::raft::v1::Member {
     raft::Member { id: m.id, name: m.name.clone(), address: m.address.clone(), role: role.into() }
 }
 
-/// Listeners that `command` would bring. A command that will be refused brings none: saying why is apply's part.
+/// Listeners that `command` would bring and that can be tried now: one on a virtual address cannot, before it is here. A command that will be refused brings none: saying why is apply's part.
 fn new_listeners(state: &State, command: &Command) -> Vec<Listener> {
     let Ok(next) = state.plan(command) else { return Vec::new() };
     let now: &Config = &state.config;
     let same = |address| now.listeners.values().any(|l| l.address == address);
-    let fresh = next.listeners.iter().filter(|(_, l)| !same(l.address));
+    let on_vip = |ip| next.vips.values().any(|v| v.address == ip);
+    let fresh = next.listeners.iter().filter(|(_, l)| !same(l.address) && !on_vip(l.address.ip()));
     fresh.map(|(name, l)| Listener { name: name.to_string(), address: l.address.to_string() }).collect()
 }
 
