@@ -33,10 +33,7 @@ impl Verdict {
         };
         if !status.quorum || status.leader == 0 || status.vips.iter().any(|v| v.holders.len() != 1) {
             Self::Critical
-        } else if status.nodes.iter().any(node_odd)
-            || reports(status).any(|(_, r)| report_odd(r))
-            || !status.warnings.is_empty()
-        {
+        } else if status.nodes.iter().any(node_odd) || reports(status).any(|(_, r)| report_odd(r)) {
             Self::Degraded
         } else {
             Self::Ok
@@ -107,38 +104,17 @@ fn holder(status: &StatusReply, ink: Ink) -> Option<String> {
     Some(format!("holder {}", names.join(", ")))
 }
 
-/// What is wrong, one line each.
+/// What is wrong, one line each: the node's warnings, and the backends that are down, of which it warns only when all are.
 fn troubles(status: &StatusReply, ink: Ink) -> String {
-    let mut text = String::new();
-    let mut line = |tone: Tone, label: &str, what: String| text.push_str(&format!("{} {what}\n", ink.say(tone, label)));
-    for vip in status.vips.iter().filter(|v| v.holders.len() > 1) {
-        let who = vip.holders.join(" and ");
-        line(Tone::Bad, "held twice:", format!("{} ({}) by {who}: stop one of them now", vip.address, vip.name));
-    }
-    for (node, report) in reports(status) {
-        if !report.fatal.is_empty() {
-            line(Tone::Bad, "stopped:", format!("{node} takes no part in consensus: {}", report.fatal));
-        }
-        for l in report.listeners.iter().filter(|l| l.state() == ListenerState::Failed) {
-            line(
-                Tone::Bad,
-                "not listening:",
-                format!("{} ({}) on {node}: {}", l.address, l.name, or_dash(l.error.clone())),
-            );
-        }
-    }
     let down = down(status);
-    for ((upstream, address, why), nodes) in down.iter().take(NAMED) {
-        let seen = nodes.join(", ");
-        line(Tone::Odd, "down:", format!("{address} of {upstream}, seen from {seen}: {}", or_dash((*why).to_owned())));
-    }
-    if down.len() > NAMED {
-        line(Tone::Odd, "down:", format!("{} more: tandemctl backend ls", down.len() - NAMED));
-    }
-    for warning in &status.warnings {
-        line(Tone::Odd, "warning:", warning.clone());
-    }
-    text
+    let named = down.iter().take(NAMED).map(|((upstream, address, why), nodes)| {
+        let why = or_dash((*why).to_owned());
+        ("down:", format!("{address} of {upstream}, seen from {}: {why}", nodes.join(", ")))
+    });
+    let unnamed = down.len().saturating_sub(NAMED);
+    let rest = (unnamed > 0).then(|| ("down:", format!("{unnamed} more: tandemctl backend ls")));
+    let warnings = status.warnings.iter().map(|w| ("warning:", w.clone()));
+    warnings.chain(named).chain(rest).map(|(label, what)| format!("{} {what}\n", ink.say(Tone::Odd, label))).collect()
 }
 
 /// (upstream, address, why) of each backend that is down, and the nodes that find it so.

@@ -53,6 +53,7 @@ async fn pair() -> Node {
         leader: 1,
         quorum: true,
         nodes: vec![proxy(1, "a", true, ListenerState::Bound), proxy(2, "b", false, ListenerState::Failed)],
+        warnings: vec!["b: listener public cannot listen on 10.0.0.100:80: address in use".into()],
         vips: vec![VipStatus { name: "main".into(), address: "10.0.0.100".into(), holders: vec!["a".into()] }],
         ..Default::default()
     });
@@ -145,7 +146,11 @@ async fn status_comes_from_any_node_without_colour_in_a_pipe() {
     let ran = tandemctl(&[&node.address], "status").await;
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
     assert!(ran.out.starts_with("demo DEGRADED: revision 12, quorum 2 of 2, leader a, holder a"), "{}", ran.out);
-    assert!(ran.out.contains("not listening: 10.0.0.100:80 (public) on b: address in use\n"), "{}", ran.out);
+    assert!(
+        ran.out.contains("warning: b: listener public cannot listen on 10.0.0.100:80: address in use\n"),
+        "{}",
+        ran.out
+    );
     assert!(!ran.out.contains('\x1b'));
     let json = tandemctl(&[&node.address], "status --json").await.json();
     assert_eq!((json["verdict"].clone(), json["leader"].clone()), ("degraded".into(), "a".into()));

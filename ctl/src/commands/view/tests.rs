@@ -122,8 +122,11 @@ fn no_quorum() {
     status.leader = 0;
     status.vips[0].holders.clear();
     status.next_failure = String::new();
+    status.warnings = vec!["no quorum: config is read-only; bring back 1 of a or w".into()];
     let expected = "
 demo CRITICAL: revision 12, NO QUORUM (1 of 3 voters reached): read-only, NO LEADER, NO HOLDER (seen from b)
+
+warning: no quorum: config is read-only; bring back 1 of a or w
 
 NODE  ADDRESS        ROLE     STATE        REVISION  SESSIONS  HOLDS
 a     10.0.0.1:7440  proxy    UNREACHABLE  -         -         -
@@ -144,8 +147,11 @@ fn nobody_holds_the_address() {
     let mut status = healthy();
     status.vips[0].holders.clear();
     report(&mut status, 0).held.clear();
+    status.warnings = vec!["main (10.0.0.100) is held by nobody: clients cannot reach it".into()];
     let expected = "
 demo CRITICAL: revision 12, quorum 3 of 3, leader a, NO HOLDER (seen from b)
+
+warning: main (10.0.0.100) is held by nobody: clients cannot reach it
 
 NODE  ADDRESS        ROLE     STATE     REVISION  SESSIONS  HOLDS
 a     10.0.0.1:7440  proxy    leader    12        431       -
@@ -168,10 +174,11 @@ fn two_hold_the_address() {
     let mut status = healthy();
     status.vips[0].holders.push("b".into());
     report(&mut status, 1).held = vec!["10.0.0.100".into()];
+    status.warnings = vec!["main (10.0.0.100) is held by a AND b: report this with both logs".into()];
     let expected = "
 demo CRITICAL: revision 12, quorum 3 of 3, leader a, TWO HOLDERS (seen from b)
 
-held twice: 10.0.0.100 (main) by a and b: stop one of them now
+warning: main (10.0.0.100) is held by a AND b: report this with both logs
 
 NODE  ADDRESS        ROLE     STATE     REVISION  SESSIONS  HOLDS
 a     10.0.0.1:7440  proxy    leader    12        431       10.0.0.100
@@ -193,11 +200,16 @@ next failure: a dies: b takes 10.0.0.100, changes are still taken
 fn a_node_lags_behind_and_another_has_stopped() {
     let mut status = healthy();
     report(&mut status, 1).revision = 9;
-    report(&mut status, 2).fatal = "the disk is full; free some space and restart tandemd".into();
+    report(&mut status, 2).fatal = "no space left on device".into();
+    status.warnings = vec![
+        "b is 3 behind (revision 9): see its log".into(),
+        "w: consensus stopped (no space left on device); mend its disk and restart tandemd".into(),
+    ];
     let expected = "
 demo DEGRADED: revision 12, quorum 3 of 3, leader a, holder a (seen from b)
 
-stopped: w takes no part in consensus: the disk is full; free some space and restart tandemd
+warning: b is 3 behind (revision 9): see its log
+warning: w: consensus stopped (no space left on device); mend its disk and restart tandemd
 
 NODE  ADDRESS        ROLE     STATE     REVISION         SESSIONS  HOLDS
 a     10.0.0.1:7440  proxy    leader    12               431       10.0.0.100
@@ -230,16 +242,17 @@ fn a_listener_failed_and_backends_are_down() {
     let mut status = healthy();
     let b = report(&mut status, 1);
     b.listeners[0].state = ListenerState::Failed.into();
-    b.listeners[0].error = "the address is in use; find who has it with ss -ltnp".into();
+    b.listeners[0].error = "address in use".into();
     for node in [0, 1] {
         let backend = &mut report(&mut status, node).backends[1];
         backend.up = false;
         backend.error = "connection refused".into();
     }
+    status.warnings = vec!["b: listener public cannot listen on 10.0.0.100:80: address in use".into()];
     let expected = "
 demo DEGRADED: revision 12, quorum 3 of 3, leader a, holder a (seen from b)
 
-not listening: 10.0.0.100:80 (public) on b: the address is in use; find who has it with ss -ltnp
+warning: b: listener public cannot listen on 10.0.0.100:80: address in use
 down: 10.0.1.2:9000 of chat, seen from a, b: connection refused
 
 NODE  ADDRESS        ROLE     STATE     REVISION  SESSIONS  HOLDS
@@ -271,6 +284,15 @@ fn a_hundred_dead_backends_fit_on_the_screen() {
     let text = show(&status);
     assert!(text.contains("down: 92 more: tandemctl backend ls\n"), "{text}");
     assert!(text.lines().count() < 30, "{text}");
+}
+
+#[test]
+fn what_is_so_by_choice_is_told_but_does_not_spoil_the_verdict() {
+    let mut status = healthy();
+    status.warnings = vec!["the node port authenticates nobody (insecure = true)".into()];
+    let text = show(&status);
+    assert!(text.starts_with("\ndemo OK: "), "{text}");
+    assert!(text.contains("\nwarning: the node port authenticates nobody"), "{text}");
 }
 
 #[test]
