@@ -1,5 +1,6 @@
 //! From a command line to its exit code.
 
+use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 
 use super::change::{Terms, make, move_vip};
@@ -50,7 +51,8 @@ fn terms(common: Common) -> Terms {
 /// user@host, as far as the system tells.
 fn whoami() -> String {
     let named = |key| std::env::var(key).ok().filter(|name| !name.is_empty());
-    let user = named("USER").or_else(|| named("LOGNAME")).unwrap_or_else(|| "unknown".to_owned());
+    let number = || std::fs::metadata("/proc/self").map_or("unknown".to_owned(), |own| format!("uid{}", own.uid()));
+    let user = named("USER").or_else(|| named("LOGNAME")).unwrap_or_else(number);
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     match host.as_deref().map(str::trim).filter(|host| !host.is_empty()) {
         Some(host) => format!("{user}@{host}"),
