@@ -124,7 +124,9 @@ impl Admin {
             // While it may still be here nobody else may claim it, and a transfer does not wait for the lease.
             plane.keeper.release(MOVE_PATIENCE).await.map_err(|e| Status::unavailable(e.to_string()))?;
         }
-        rooms.control.transfer(to.id, MOVE_PATIENCE).await.map_err(|e| self.refusal(&e))?;
+        // Its fate is unknown: asking again could move the address back.
+        let unsure = |e: Error| Status::aborted(format!("{}: {e}", self.shared.who.name));
+        rooms.control.transfer(to.id, MOVE_PATIENCE).await.map_err(unsure)?;
         Ok(start.elapsed())
     }
 
