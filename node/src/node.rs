@@ -118,16 +118,11 @@ fn founding(file: &NodeFile, lease: Duration) -> Founding {
 
 /// The data plane and the keeper, which meet here and nowhere else.
 fn start_plane(file: &NodeFile, timers: Timers, control: &Control) -> Result<(proxy::Proxy, vip::Keeper), Error> {
-    let provider = match &file.vip {
-        Provider::Linux { interface } => vip::Provider::Linux { interface: interface.clone() },
-        Provider::Bind => vip::Provider::Bind,
-        Provider::None => vip::Provider::None,
-    };
     let absent = match &file.vip {
         Provider::Bind => proxy::Absent::CannotListen,
         Provider::Linux { .. } | Provider::None => proxy::Absent::CannotServe,
     };
-    let settings = vip::Settings { provider, lease: timers.lease, margin: MARGIN };
+    let settings = vip::Settings { provider: file.vip.clone(), lease: timers.lease, margin: MARGIN };
     let keeper = vip::start(settings, control.standing(), control.state())?;
     let config = map(control.state(), |state: &Arc<State>| Arc::clone(&state.config));
     let reach = reach(control.state(), keeper.held(), absent);

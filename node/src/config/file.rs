@@ -64,17 +64,17 @@ pub enum Profile {
     Fast,
 }
 
-/// How this node takes a virtual address.
+/// How this node comes to have a virtual address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Provider {
-    /// By netlink on this interface, with gratuitous ARP.
+    /// On a network interface, through the kernel; neighbours are told by ARP. Needs CAP_NET_ADMIN and CAP_NET_RAW.
     Linux {
-        /// Its name.
+        /// Its name, e.g. `eth0`.
         interface: String,
     },
-    /// The listener is bound only while the address is held: loopback only.
+    /// The machine has the address already (loopback); the listener is bound only while it is held. Needs no right.
     Bind,
-    /// Never.
+    /// This node never holds anything.
     None,
 }
 

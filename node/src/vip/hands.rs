@@ -6,20 +6,7 @@ use std::net::IpAddr;
 use super::Error;
 use super::lease::Action;
 use super::netlink::Interface;
-
-/// How this node comes to have an address, by its own `node.toml`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Provider {
-    /// On a network interface, through the kernel; neighbours are told by ARP. Needs CAP_NET_ADMIN and CAP_NET_RAW.
-    Linux {
-        /// Its name, e.g. `eth0`.
-        interface: String,
-    },
-    /// The machine has the address already (loopback); whoever serves binds it only while it is held. Needs no right.
-    Bind,
-    /// This node never holds anything.
-    None,
-}
+use crate::config::Provider;
 
 /// A provider at work.
 #[derive(Debug)]

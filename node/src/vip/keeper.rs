@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::hands::{Hands, Provider};
+use super::hands::Hands;
 use super::lease::{Action, Ended, Holding, View, Why};
 use super::{Error, owner, priority};
+use crate::config::Provider;
 use crate::control::Standing;
 use crate::control::state::State;
 

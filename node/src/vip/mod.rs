@@ -17,5 +17,4 @@ mod namespace;
 mod scripts;
 
 pub use error::Error;
-pub use hands::Provider;
 pub use keeper::{Keeper, Released, Settings, start};

@@ -10,10 +10,11 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use super::Error;
 use super::hands::Hands;
 use super::keeper::tests::{LEASE, World, holds};
 use super::lease::{Action, LIFETIME, Why};
-use super::{Error, Provider};
+use crate::config::Provider;
 use crate::control::Role;
 
 const DEADLINE: Duration = Duration::from_secs(20);
