@@ -3,13 +3,14 @@
 //! ```text
 //!  6  main, demo   5  node         4  admin
 //!  3  vip   proxy  (neighbours that have never met)
-//!  2  control      1  config       0  tandem-proto
+//!  2  control      1  config       0  metrics, tandem-proto
 //! ```
 
 pub mod admin;
 pub mod config;
 pub mod control;
 pub mod demo;
+pub mod metrics;
 pub mod node;
 pub mod proxy;
 pub mod vip;

@@ -26,6 +26,7 @@ use super::screen::{MAX_FIELDS, names_websocket};
 use super::screened::{Answerable, Exchange, OpenExchange, Patience, Screened};
 use super::sessions::Parties;
 use super::table::Upstream;
+use super::tally::Upgrade;
 use super::upgrade::Accepted;
 use super::worker::{Alive, Worker};
 use super::{forward, upgrade};
@@ -103,6 +104,7 @@ pub(super) async fn serve(worker: Rc<Worker>, socket: TcpStream, client: SocketA
     let parts = connection.into_parts();
     let (socket, refusal) = parts.io.into_inner().into_parts();
     if let Some(refusal) = refusal {
+        worker.tally.screened(refusal.refusal);
         tracing::info!(%client, status = refusal.refusal.status().as_u16(), reason = %refusal.refusal, "refused");
         return refuse(socket, refusal).await;
     }
@@ -129,6 +131,7 @@ pub(super) async fn serve(worker: Rc<Worker>, socket: TcpStream, client: SocketA
 /// Answers one request; never fails, since every failure is an answer.
 async fn answer(talk: &Conversation, exchange: OpenExchange, request: Request<Incoming>) -> Response<Reply> {
     let websocket = request.headers().get_all(UPGRADE).iter().any(|v| names_websocket(v.as_bytes()));
+    let tally = &talk.worker.tally;
     let answered = match route(talk, &request) {
         Ok(asked) if websocket => upgrade::open(&talk.worker, &asked, request).await.map(|(response, accepted)| {
             *talk.accepted.borrow_mut() = accepted;
@@ -138,12 +141,22 @@ async fn answer(talk: &Conversation, exchange: OpenExchange, request: Request<In
         Err(error) => Err(error),
     };
     let broken = talk.exchange.refusal();
+    let declined = answered.is_ok();
     let mut response = match (answered, broken) {
         (Ok(response), _) => response,
         // Whatever the backend made of half a body, the client is told what was wrong with it.
         (Err(_), Some(refusal)) => text(refusal.status(), &refusal.to_string()),
-        (Err(error), None) => explain(talk.client, &error),
+        (Err(error), None) => {
+            tally.unanswered(&error);
+            explain(talk.client, &error)
+        }
     };
+    match response.status() {
+        StatusCode::SWITCHING_PROTOCOLS => tally.upgrade(Upgrade::Accepted),
+        _ if websocket && declined => tally.upgrade(Upgrade::Declined),
+        _ if websocket => tally.upgrade(Upgrade::Failed),
+        status => tally.request(status),
+    }
     if broken.is_some() || (websocket && response.status() != StatusCode::SWITCHING_PROTOCOLS) {
         // The screen stopped reading; this connection cannot be HTTP again.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

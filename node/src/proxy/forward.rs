@@ -98,7 +98,7 @@ async fn connection(worker: &Worker, place: &Place) -> Result<(SendRequest<Uploa
     if let Some(sender) = worker.pool.take(place.backend().address) {
         return Ok((sender, true));
     }
-    let socket = place.backend().dial(worker.limits.dial).await.map_err(Failure::Dial)?;
+    let socket = worker.dial(place).await?;
     let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(Failure::Connection)?;
     // What goes wrong on it is told to the request that is under way.
     tokio::task::spawn_local(async move { drop(connection.await) });

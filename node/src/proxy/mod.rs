@@ -20,6 +20,7 @@ mod sessions;
 mod settings;
 mod steward;
 mod table;
+mod tally;
 mod upgrade;
 mod worker;
 

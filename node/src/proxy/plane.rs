@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -18,8 +18,10 @@ use super::listener::{self, Presence, Sharing};
 use super::settings::{BackendReport, ListenerReport, Listening, Reach, Report, Settings};
 use super::steward::{Board, Steward};
 use super::table::{Registry, Table};
+use super::tally::{self, Tally};
 use super::worker::{Order, Worker};
 use crate::config::model::Config;
+use crate::metrics::Page;
 
 /// A running data plane. Dropping it ends every session at once; [`Proxy::stop`] is the polite way.
 #[derive(Debug)]
@@ -35,7 +37,7 @@ pub struct Handle {
     table: watch::Receiver<Arc<Table>>,
     reach: watch::Receiver<Arc<Reach>>,
     board: Arc<Board>,
-    sessions: Arc<AtomicU64>,
+    tallies: Arc<[Arc<Tally>]>,
 }
 
 /// A thread, and the word that it has ended.
@@ -87,13 +89,13 @@ pub fn start(
     let mut registry = Registry::default();
     let first = Arc::clone(&config.borrow_and_update());
     let (table_sender, table) = watch::channel(Arc::new(registry.compile(&first)));
-    let sessions = Arc::<AtomicU64>::default();
+    let tallies: Arc<[Arc<Tally>]> = (0..settings.workers.max(1)).map(|_| Arc::default()).collect();
     let mut workers = Vec::new();
-    for i in 0..settings.workers.max(1) {
+    for (i, tally) in tallies.iter().enumerate() {
         let (sender, orders) = mpsc::unbounded_channel();
-        let (limits, table, sessions) = (settings.limits, table.clone(), Arc::clone(&sessions));
+        let (limits, table, tally) = (settings.limits, table.clone(), Arc::clone(tally));
         let thread =
-            Thread::start(format!("worker-{i}"), move || Rc::new(Worker::new(limits, table, sessions)).run(orders))?;
+            Thread::start(format!("worker-{i}"), move || Rc::new(Worker::new(limits, table, tally)).run(orders))?;
         workers.push((sender, thread));
     }
     let board = Arc::<Board>::default();
@@ -111,7 +113,7 @@ pub fn start(
     };
     let (stop, stopped) = oneshot::channel();
     let thread = Thread::start("steward".to_owned(), move || steward.run(stopped))?;
-    Ok(Proxy { handle: Handle { table, reach, board, sessions }, workers, steward: (stop, thread) })
+    Ok(Proxy { handle: Handle { table, reach, board, tallies }, workers, steward: (stop, thread) })
 }
 
 impl Handle {
@@ -134,7 +136,16 @@ impl Handle {
             sessions_total: m.backend.sessions_total.load(Relaxed),
             requests_total: m.backend.requests_total.load(Relaxed),
         });
-        Report { listeners: listeners.collect(), backends: backends.collect(), sessions: self.sessions.load(Relaxed) }
+        let sessions = self.tallies.iter().map(|t| t.sessions.load(Relaxed)).sum();
+        Report { listeners: listeners.collect(), backends: backends.collect(), sessions }
+    }
+
+    /// Writes what the workers counted since they started.
+    ///
+    /// # Errors
+    /// Those of the page.
+    pub fn counted(&self, page: &mut Page<'_>) -> std::fmt::Result {
+        tally::write(&self.tallies, page)
     }
 
     /// Could this node listen at `address`? What it listens on already counts as free; a virtual address need not be

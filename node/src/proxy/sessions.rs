@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::backend::Place;
 use super::relay::{End, Moved};
+use super::tally::Tally;
 
 /// Who a session is between.
 #[derive(Debug)]
@@ -45,25 +46,38 @@ struct Session {
     opened: Instant,
     moved: Rc<Moved>,
     task: AbortHandle,
-    /// Bytes moved when the last tick looked, and when they last changed.
-    seen: Cell<u64>,
+    /// Bytes from the client and from the backend when they were last counted, and when they last changed.
+    seen: Cell<(u64, u64)>,
     active: Cell<Instant>,
     ended: Cell<Option<Ended>>,
+}
+
+impl Session {
+    /// Counts what moved since the last time; whether anything did.
+    fn count(&self, tally: &Tally) -> bool {
+        let now = (self.moved.from_client.get(), self.moved.from_backend.get());
+        let before = self.seen.replace(now);
+        if now == before {
+            return false;
+        }
+        tally.from_client.fetch_add(now.0.wrapping_sub(before.0), Relaxed);
+        tally.from_backend.fetch_add(now.1.wrapping_sub(before.1), Relaxed);
+        true
+    }
 }
 
 /// All sessions of one worker. Slots are reused; an idle session costs about 200 bytes here.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    /// Open sessions of all workers.
-    open: Arc<AtomicU64>,
+    tally: Arc<Tally>,
     slots: RefCell<Vec<Option<Box<Session>>>>,
     free: RefCell<Vec<u32>>,
 }
 
 impl Sessions {
-    /// `open` counts those of all workers.
-    pub(super) fn new(open: Arc<AtomicU64>) -> Self {
-        Self { open, slots: RefCell::default(), free: RefCell::default() }
+    /// `tally` is that of the same worker.
+    pub(super) fn new(tally: Arc<Tally>) -> Self {
+        Self { tally, slots: RefCell::default(), free: RefCell::default() }
     }
 
     /// Runs a session as a task of its own until `moving` ends or it is ended from here; `with` is dropped after it.
@@ -80,7 +94,8 @@ impl Sessions {
         let backend = parties.place.backend();
         backend.sessions.fetch_add(1, Relaxed);
         backend.sessions_total.fetch_add(1, Relaxed);
-        self.open.fetch_add(1, Relaxed);
+        self.tally.sessions.fetch_add(1, Relaxed);
+        self.tally.sessions_total.fetch_add(1, Relaxed);
         tracing::debug!(
             client = %parties.client, upstream = %backend.upstream, backend = %backend.address, "session opened"
         );
@@ -91,7 +106,7 @@ impl Sessions {
             opened: now,
             moved,
             task: task.abort_handle(),
-            seen: Cell::new(0),
+            seen: Cell::default(),
             active: Cell::new(now),
             ended: Cell::new(None),
         };
@@ -107,8 +122,7 @@ impl Sessions {
     /// them costs less than a timer each.
     pub(super) fn end_idle(&self, now: Instant, idle: Duration, closing: Duration) {
         self.end(|session| {
-            let moved = session.moved.from_client.get().wrapping_add(session.moved.from_backend.get());
-            if session.seen.replace(moved) != moved {
+            if session.count(&self.tally) {
                 session.active.set(now);
             }
             let limit = if session.moved.closing.get() { closing } else { idle };
@@ -130,7 +144,8 @@ impl Sessions {
         self.free.borrow_mut().push(slot);
         let backend = session.parties.place.backend();
         backend.sessions.fetch_sub(1, Relaxed);
-        self.open.fetch_sub(1, Relaxed);
+        self.tally.sessions.fetch_sub(1, Relaxed);
+        session.count(&self.tally);
         let why = match (end, session.ended.get()) {
             (Some(end), _) => end.to_string(),
             (None, ended) => ended.unwrap_or(Ended::Stopping).to_string(),

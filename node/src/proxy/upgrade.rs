@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::backend::Place;
@@ -46,6 +47,7 @@ pub(super) async fn open(
     asked: &Asked,
     request: Request<Incoming>,
 ) -> Result<(Response<Reply>, Option<Accepted>), Error> {
+    let began = Instant::now();
     let (mut parts, _) = request.into_parts();
     let accept = check(&parts)?;
     headers::for_backend(&mut parts.headers, asked.client.ip(), &asked.host);
@@ -59,6 +61,7 @@ pub(super) async fn open(
         let address = place.backend().address;
         match attempt(worker, &place, &parts, &accept).await {
             Ok(Answer::Yes(response, socket, early)) => {
+                worker.tally.handshakes.observe(began.elapsed());
                 return Ok((response, Some(Accepted { socket, early, place })));
             }
             Ok(Answer::No(response)) => {
@@ -120,7 +123,7 @@ enum Answer {
 type Talk = Connection<TokioIo<TcpStream>, Empty<Bytes>>;
 
 async fn attempt(worker: &Worker, place: &Place, parts: &Parts, accept: &str) -> Result<Answer, Failure> {
-    let socket = place.backend().dial(worker.limits.dial).await.map_err(Failure::Dial)?;
+    let socket = worker.dial(place).await?;
     let patience = worker.limits.upgrade;
     let request = Request::from_parts(parts.clone(), Empty::new());
     let spoken = tokio::time::timeout(patience, speak(socket, request));

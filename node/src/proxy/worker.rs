@@ -6,10 +6,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -17,10 +16,12 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::backend::Place;
 use super::balance::Rotation;
 use super::connection;
+use super::error::Failure;
 use super::pool::Pool;
 use super::sessions::{Ended, Sessions};
 use super::settings::Limits;
 use super::table::{Table, Upstream};
+use super::tally::Tally;
 use crate::config::model::Name;
 
 /// How long to wait for descriptors or memory when an accept found none.
@@ -54,6 +55,7 @@ pub(super) struct Worker {
     pub(super) limits: Limits,
     pub(super) pool: Rc<Pool>,
     pub(super) sessions: Rc<Sessions>,
+    pub(super) tally: Arc<Tally>,
     table: watch::Receiver<Arc<Table>>,
     rotations: RefCell<BTreeMap<Name, Rotation>>,
     ending: watch::Sender<Ending>,
@@ -61,12 +63,13 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// `open` counts the sessions of all workers.
-    pub(super) fn new(limits: Limits, table: watch::Receiver<Arc<Table>>, open: Arc<AtomicU64>) -> Self {
+    /// `tally` is this worker's own.
+    pub(super) fn new(limits: Limits, table: watch::Receiver<Arc<Table>>, tally: Arc<Tally>) -> Self {
         Self {
             limits,
             pool: Rc::default(),
-            sessions: Rc::new(Sessions::new(open)),
+            sessions: Rc::new(Sessions::new(Arc::clone(&tally))),
+            tally,
             table,
             rotations: RefCell::default(),
             ending: watch::Sender::default(),
@@ -93,6 +96,17 @@ impl Worker {
         }
         let chosen = rotations.get_mut(&upstream.name)?.pick(upstream.balance, &candidates)?;
         Some(Place::at(backends[chosen]))
+    }
+
+    /// Connects to a place's backend.
+    ///
+    /// # Errors
+    /// [`Failure::Dial`].
+    pub(super) async fn dial(&self, place: &Place) -> Result<TcpStream, Failure> {
+        let began = Instant::now();
+        let socket = place.backend().dial(self.limits.dial).await.map_err(Failure::Dial)?;
+        self.tally.dials.observe(began.elapsed());
+        Ok(socket)
     }
 
     /// Follows orders until told to stop, or until nobody can give orders any more.

@@ -1,0 +1,121 @@
+//! What one worker has counted since it started: relaxed atomics it alone writes, summed up when somebody asks.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use http::StatusCode;
+
+use super::error::{Error, Failure};
+use super::screen::Refusal;
+use crate::metrics::{Histogram, Page};
+
+/// One worker's counts.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// Open sessions.
+    pub(super) sessions: AtomicU64,
+    /// Sessions ever opened.
+    pub(super) sessions_total: AtomicU64,
+    /// Bytes of sessions; those of the last second may be missing.
+    pub(super) from_client: AtomicU64,
+    pub(super) from_backend: AtomicU64,
+    /// Connections to backends that came about.
+    pub(super) dials: Histogram,
+    /// Handshakes from the request to the backend's 101.
+    pub(super) handshakes: Histogram,
+    upgrades: [AtomicU64; UPGRADES.len()],
+    requests: [AtomicU64; CLASSES.len()],
+    refused: [AtomicU64; REASONS.len()],
+}
+
+/// What became of a handshake.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Upgrade {
+    /// A session.
+    Accepted,
+    /// The backend answered something else than 101.
+    Declined,
+    /// It was refused here, or no backend answered.
+    Failed,
+}
+
+const UPGRADES: [&str; 3] = ["accepted", "declined", "failed"];
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+const REASONS: [&str; 12] = [
+    "malformed",
+    "head_too_large",
+    "too_many_fields",
+    "head_too_slow",
+    "body_too_slow",
+    "no_route",
+    "no_backend_up",
+    "backend_unreachable",
+    "backend_silent",
+    "backend_broken",
+    "bad_handshake",
+    "bad_request",
+];
+
+impl Tally {
+    /// One handshake is over.
+    pub(super) fn upgrade(&self, result: Upgrade) {
+        self.upgrades[result as usize].fetch_add(1, Relaxed);
+    }
+
+    /// One plain request is answered.
+    pub(super) fn request(&self, status: StatusCode) {
+        let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
+        self.requests[class].fetch_add(1, Relaxed);
+    }
+
+    /// The screen refused something.
+    pub(super) fn screened(&self, refusal: Refusal) {
+        self.refused[match refusal {
+            Refusal::Malformed(_) => 0,
+            Refusal::HeadTooLarge(_) => 1,
+            Refusal::TooManyFields => 2,
+            Refusal::HeadTooSlow(_) => 3,
+            Refusal::BodyTooSlow(_) => 4,
+        }]
+        .fetch_add(1, Relaxed);
+    }
+
+    /// A request got no backend's answer.
+    pub(super) fn unanswered(&self, error: &Error) {
+        self.refused[match error {
+            Error::NoRoute { .. } => 5,
+            Error::NobodyUp(_) => 6,
+            Error::Tried { failure: Failure::Dial(_), .. } => 7,
+            Error::Tried { failure: Failure::Silent(_), .. } => 8,
+            Error::Tried { .. } => 9,
+            Error::Handshake(_) | Error::Version => 10,
+            Error::Request(_) => 11,
+        }]
+        .fetch_add(1, Relaxed);
+    }
+}
+
+/// Writes what all workers counted.
+pub(super) fn write(all: &[Arc<Tally>], page: &mut Page<'_>) -> fmt::Result {
+    let sum = |of: fn(&Tally) -> &AtomicU64| all.iter().map(|t| of(t).load(Relaxed)).sum::<u64>();
+    let each = |label: &'static str, words: &[&str], of: fn(&Tally, usize) -> &AtomicU64| {
+        let total = |i| all.iter().map(|t| of(t, i).load(Relaxed)).sum();
+        words.iter().enumerate().map(|(i, w)| (vec![(label, (*w).to_owned())], total(i))).collect()
+    };
+    #[allow(clippy::cast_precision_loss)]
+    let worker = |(i, t): (usize, &Arc<Tally>)| (vec![("worker", i.to_string())], t.sessions.load(Relaxed) as f64);
+    page.gauge("worker_sessions", "Open sessions of each worker.", all.iter().enumerate().map(worker).collect())?;
+    let total = vec![(vec![], sum(|t| &t.sessions_total))];
+    page.counter("sessions", "Sessions opened.", total)?;
+    let way = |way: &str, n| (vec![("from", way.to_owned())], n);
+    let bytes = vec![way("client", sum(|t| &t.from_client)), way("backend", sum(|t| &t.from_backend))];
+    page.counter("session_bytes", "Bytes relayed in sessions, by the side that sent them.", bytes)?;
+    page.counter("upgrades", "WebSocket handshakes by result.", each("result", &UPGRADES, |t, i| &t.upgrades[i]))?;
+    page.counter("requests", "Plain requests by class of answer.", each("class", &CLASSES, |t, i| &t.requests[i]))?;
+    let refused = each("reason", &REASONS, |t, i| &t.refused[i]);
+    page.counter("refused", "Requests that no backend answered, by reason.", refused)?;
+    page.histogram("dial_seconds", "Connections to backends that came about.", all.iter().map(|t| &t.dials))?;
+    let handshakes = all.iter().map(|t| &t.handshakes);
+    page.histogram("upgrade_seconds", "WebSocket handshakes that a backend agreed to, dialing included.", handshakes)
+}
