@@ -32,6 +32,14 @@ pub enum Error {
         /// What the system said.
         why: std::io::Error,
     },
+    /// The port for those who watch.
+    #[error("cannot listen at {address} for those who watch: {why}; free it, or change admin.http")]
+    Http {
+        /// From node.toml.
+        address: SocketAddr,
+        /// What the system said.
+        why: std::io::Error,
+    },
     /// The log on disk.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -66,6 +74,15 @@ pub async fn run(file: NodeFile, stop: impl Future<Output = ()>) -> Result<(), E
     }
     let doors = Doors::new(founding(&file, timers.lease), timers, store);
     let admin = Admin::new(Who { cluster: file.cluster.clone(), name: file.name.clone(), insecure });
+    // Also before the cluster is entered: not ready is an answer.
+    let watch = match file.http {
+        Some(address) => {
+            let listener = TcpListener::bind(address).await.map_err(|why| Error::Http { address, why })?;
+            tokio::spawn(crate::admin::serve_http(listener, admin.clone())).abort_handle().into()
+        }
+        None => None,
+    };
+    let _watch = watch.map(Watch);
     let routes = admin.serve(doors.serve(tonic::service::RoutesBuilder::default())).routes();
     let (close, closed) = tokio::sync::oneshot::channel::<()>();
     let server = tonic::transport::Server::builder()
@@ -105,6 +122,15 @@ pub async fn run(file: NodeFile, stop: impl Future<Output = ()>) -> Result<(), E
     let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Ends the answers to those who watch when the node ends, however it does.
+struct Watch(tokio::task::AbortHandle);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 fn founding(file: &NodeFile, lease: Duration) -> Founding {

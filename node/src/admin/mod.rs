@@ -1,8 +1,11 @@
 //! Answers the operator's questions and carries out changes: the only way anything changes.
 
+mod http;
 mod peers;
 mod report;
 mod service;
 mod status;
+mod watched;
 
+pub use http::serve as serve_http;
 pub use service::{Admin, Plane, Rooms, Who};

@@ -87,7 +87,7 @@ impl Admin {
         router
     }
 
-    fn rooms(&self) -> Result<&Rooms, Status> {
+    pub(super) fn rooms(&self) -> Result<&Rooms, Status> {
         let starting = || Status::unavailable(format!("{} is starting: it waits for its peers", self.shared.who.name));
         self.shared.rooms.get().ok_or_else(starting)
     }

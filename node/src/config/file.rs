@@ -41,6 +41,8 @@ pub struct NodeFile {
     pub workers: Option<usize>,
     /// How long live sessions may go on after the node was asked to stop.
     pub grace: Duration,
+    /// Where machines that watch this node ask: `/healthz`, `/readyz`, `/metrics`; `None`: nowhere.
+    pub http: Option<SocketAddr>,
 }
 
 /// A node as its peers' files name it.
@@ -121,6 +123,7 @@ fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
     let peers = peers(&mut top, problems);
     let vip = top.table("vip", problems).map_or(Some(Provider::None), |t| vip(t, problems));
     let (workers, grace) = top.table("proxy", problems).map_or((None, None), |t| proxy(t, problems));
+    let http = top.table("admin", problems).and_then(|t| admin(t, problems));
     top.finish(problems);
     let me = name.as_ref().and_then(|name| peers.iter().find(|p| p.name == *name));
     if let (Some(name), None, false) = (&name, me, peers.is_empty()) {
@@ -141,6 +144,7 @@ fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
         vip: vip?,
         workers,
         grace: grace.unwrap_or(Duration::from_secs(10)),
+        http,
     })
 }
 
@@ -255,6 +259,17 @@ fn proxy(mut t: Table, problems: &mut Problems) -> (Option<usize>, Option<Durati
     (workers, grace)
 }
 
+fn admin(mut t: Table, problems: &mut Problems) -> Option<SocketAddr> {
+    let http = t.text("http", problems).and_then(|text| address(t.path("http"), &text, problems));
+    let insecure = t.flag("insecure", problems).unwrap_or(false);
+    if let Some(a) = http.filter(|a| !a.ip().is_loopback() && !insecure) {
+        let why = "is beyond loopback, and tells whoever asks about this cluster";
+        problems.add(t.path("http"), a, why, "write insecure = true only if every host that reaches it may know");
+    }
+    t.finish(problems);
+    http
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -327,5 +342,11 @@ mod tests {
         assert!(problems.to_string().contains("insecure = true"), "{problems}");
         let said = beyond.replace("[peers]", "insecure = true\n[peers]");
         assert!(NodeFile::parse(&said).unwrap().insecure);
+
+        let watched = |admin: &str| NodeFile::parse(&format!("{GOOD}\n[admin]\n{admin}"));
+        assert!(watched("http = \"127.0.0.1:7441\"").unwrap().http.is_some());
+        let problems = watched("http = \"10.0.0.1:7441\"").unwrap_err();
+        assert!(problems.to_string().contains("admin.http"), "{problems}");
+        assert!(watched("http = \"10.0.0.1:7441\"\ninsecure = true").unwrap().http.is_some());
     }
 }
