@@ -152,6 +152,8 @@ pub(super) fn next_failure(g: &Gathered<'_>) -> String {
         .collect();
     let config = if votes.up > votes.majority {
         "config stays writable".to_owned()
+    } else if votes.down.is_empty() {
+        "config becomes read-only (no vote to spare)".to_owned()
     } else {
         format!("config becomes read-only (no spare vote until {} is back)", join(&votes.down))
     };

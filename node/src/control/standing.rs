@@ -9,6 +9,9 @@ pub type NodeId = u64;
 
 pub use crate::config::Role;
 
+/// Longer than any process runs.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// A node of the cluster, as the log knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Member {
@@ -54,11 +57,39 @@ impl Standing {
         if self.leader != Some(self.me) || self.fatal.is_some() {
             return None;
         }
-        self.quorum_acked.map(|acked| acked + lease)
+        // Beside a sole voter there is nobody who could be elected, and nobody who would acknowledge anything.
+        let lasts = if *self.voters == [self.me] { FOREVER } else { lease };
+        self.quorum_acked.map(|acked| acked + lasts)
     }
 
     /// The leader, with its name and address.
     pub fn leader_member(&self) -> Option<&Member> {
         self.members.get(&self.leader?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leading(voters: &[NodeId], acked: Instant) -> Standing {
+        Standing {
+            me: 1,
+            leader: Some(1),
+            quorum_acked: Some(acked),
+            voters: Arc::new(voters.to_vec()),
+            ..Standing::default()
+        }
+    }
+
+    #[test]
+    fn a_lease_ends_with_the_quorums_acknowledgement_and_a_sole_voters_does_not() {
+        let (acked, lease) = (Instant::now(), Duration::from_millis(300));
+        assert_eq!(leading(&[1, 2, 3], acked).lease_end(lease), Some(acked + lease));
+        assert_eq!(leading(&[1, 2], acked).lease_end(lease), Some(acked + lease));
+        let alone = leading(&[1], acked).lease_end(lease);
+        assert!(alone.is_some_and(|end| end > acked + Duration::from_secs(3600)));
+        let follower = Standing { leader: Some(2), ..leading(&[1, 2, 3], acked) };
+        assert_eq!(follower.lease_end(lease), None);
     }
 }
