@@ -11,7 +11,7 @@ pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are a member of the workspace")
 }
 
-/// The path of a program of this workspace, built with the profile of the running test.
+/// The path of a program of this workspace, built with the profile of the running test or program.
 ///
 /// # Errors
 /// It does not build.
@@ -26,8 +26,8 @@ pub fn path(name: &str) -> anyhow::Result<PathBuf> {
 /// `cargo test` builds programs only for their own package's tests, so ask for them.
 fn build() -> anyhow::Result<PathBuf> {
     let me = std::env::current_exe()?;
-    // target/<profile>/deps/<test>
-    let dir = me.parent().and_then(Path::parent).context("a test runs from target/<profile>/deps")?;
+    // target/<profile>/deps/<test>, or target/<profile>/<program>
+    let dir = me.ancestors().skip(1).find(|dir| !dir.ends_with("deps")).context("a program has a directory")?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace()).args(["build", "--quiet", "--workspace", "--bins"]);
     if dir.ends_with("release") {
