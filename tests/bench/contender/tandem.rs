@@ -1,0 +1,118 @@
+//! tandemd: a cluster of one, one worker, configured by tandemctl as an operator does it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use tandem_tests::binaries;
+use tandem_tests::cluster::ctl;
+
+use super::stage::Place;
+use crate::certificate::Certificate;
+
+/// The upstream of all backends.
+pub(crate) const UPSTREAM: &str = "bench";
+
+/// What a worker does while there is nothing to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// Sleeps in the kernel.
+    Sleeping,
+    /// Looks again and again.
+    Polling,
+}
+
+/// How to start it.
+pub(super) fn command(place: &Place<'_>, admin: SocketAddr, wait: Wait) -> anyhow::Result<Command> {
+    let secret = place.dir.join("cluster.key");
+    let mut node = node_toml(place.dir, admin, wait);
+    let mut document = format!("[listeners.web]\naddress = \"{}\"\n", place.listen);
+    if let Some(certificate) = place.certificate {
+        let made = tandemd(&["secret", &secret.to_string_lossy()])?;
+        ensure!(made.status.success(), "tandemd secret: {}", String::from_utf8_lossy(&made.stderr));
+        write!(node, "[secrets]\nfile = \"{}\"\n", secret.display())?;
+        let chain = fs::read_to_string(&certificate.chain)?;
+        write!(
+            document,
+            "[listeners.web.tls]\ncertificates = [\"bench\"]\n[certificates.bench]\nchain = '''\n{chain}'''\n"
+        )?;
+    }
+    write!(
+        document,
+        "[routes.all]\nupstream = \"{UPSTREAM}\"\n[upstreams.{UPSTREAM}]\ncheck = {{ kind = \"none\" }}\n"
+    )?;
+    for backend in &place.stage.backends {
+        write!(document, "[[upstreams.{UPSTREAM}.backends]]\naddress = \"{backend}\"\n")?;
+    }
+    let file = place.dir.join("node.toml");
+    fs::write(&file, node)?;
+    fs::write(place.dir.join("bench.toml"), document)?;
+    let mut command = Command::new(binaries::path("tandemd")?);
+    command.arg("run").arg("--config").arg(file);
+    Ok(command)
+}
+
+fn node_toml(dir: &Path, admin: SocketAddr, wait: Wait) -> String {
+    let polling = if wait == Wait::Polling { "busy_poll = true\n" } else { "" };
+    format!(
+        "cluster = \"bench\"\nname = \"a\"\ndata_dir = \"{}\"\n[control]\nlisten = \"{admin}\"\n\
+         [peers]\na = {{ address = \"{admin}\" }}\n[vip]\nprovider = \"none\"\n[proxy]\nworkers = 1\n{polling}",
+        dir.join("data").display()
+    )
+}
+
+/// Gives it its config, as soon as it leads its cluster of one.
+///
+/// # Errors
+/// It refuses, or does not come to lead.
+pub(super) async fn configure(dir: &Path, admin: SocketAddr, certificate: Option<&Certificate>) -> anyhow::Result<()> {
+    let node = admin.to_string();
+    let patience = ["--timeout", "15s"];
+    if let Some(certificate) = certificate {
+        let (chain, key) = (certificate.chain.to_string_lossy(), certificate.key.to_string_lossy());
+        let said =
+            ctl(&node, &[&["cert", "add", "bench", "--chain", &chain, "--key", &key], &patience[..]].concat()).await?;
+        ensure!(said.code == 0, "tandemctl cert add: {said:?}");
+    }
+    let document = dir.join("bench.toml");
+    let said = ctl(&node, &[&["config", "apply", &document.to_string_lossy()], &patience[..]].concat()).await?;
+    ensure!(said.code == 0, "tandemctl config apply: {said:?}");
+    Ok(())
+}
+
+/// Which one is built here.
+pub(super) fn version() -> Result<String, String> {
+    let said = tandemd(&["--version"]).map_err(|e| format!("{e:#}"))?;
+    Ok(String::from_utf8_lossy(&said.stdout).trim().trim_start_matches("tandemd ").to_owned())
+}
+
+/// Whether it can end TLS.
+pub(super) fn knows_tls() -> Result<(), String> {
+    match tandemd(&["secret", "--help"]) {
+        Ok(said) if said.status.success() => Ok(()),
+        Ok(_) => Err("this tandemd ends no TLS yet (it knows no `secret`)".to_owned()),
+        Err(e) => Err(format!("{e:#}")),
+    }
+}
+
+/// Whether it can poll.
+pub(super) fn knows_busy_poll() -> Result<(), String> {
+    let check = || -> anyhow::Result<bool> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("node.toml");
+        fs::write(&file, node_toml(dir.path(), SocketAddr::from(([127, 0, 0, 1], 7440)), Wait::Polling))?;
+        Ok(tandemd(&["check", &file.to_string_lossy()])?.status.success())
+    };
+    match check() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("this tandemd knows no `proxy.busy_poll` in its node.toml yet".to_owned()),
+        Err(e) => Err(format!("{e:#}")),
+    }
+}
+
+fn tandemd(args: &[&str]) -> anyhow::Result<std::process::Output> {
+    Command::new(binaries::path("tandemd")?).args(args).output().context("cannot start tandemd")
+}
