@@ -44,7 +44,7 @@ impl RaftLogStorage<Types> for Store {
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
         if let Some(committed) = committed {
-            self.hint_committed(committed);
+            Self::save_committed(self, committed);
         }
         Ok(())
     }

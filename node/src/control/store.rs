@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use openraft::storage::IOFlushed;
 use prost::Message;
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use tandem_proto::raft::v1 as pb;
 use tokio::sync::oneshot;
 
@@ -91,7 +91,7 @@ pub(super) enum Op {
 pub(super) enum Waiter {
     Raft(IOFlushed<Types>),
     Caller(oneshot::Sender<io::Result<()>>),
-    /// Nobody, and it may be lost: a hint.
+    /// Nobody waits, but it is written like everything else.
     Nobody,
 }
 
@@ -171,7 +171,8 @@ impl Store {
         Ok(())
     }
 
-    pub(super) fn hint_committed(&self, committed: LogId) {
+    /// What is known to be committed: a node that restarts and finds no leader serves its config up to here.
+    pub(super) fn save_committed(&self, committed: LogId) {
         self.kept().committed = Some(committed);
         self.submit(vec![Op::Meta(COMMITTED, wire::log_id_out(&committed).encode_to_vec())], Waiter::Nobody);
     }
@@ -240,10 +241,7 @@ fn write_all(db: &Database, inbox: &mpsc::Receiver<Job>) {
 }
 
 fn commit(db: &Database, jobs: &[Job]) -> Result<(), redb::Error> {
-    let mut txn = db.begin_write()?;
-    if jobs.iter().all(|j| matches!(j.waiter, Waiter::Nobody)) {
-        txn.set_durability(Durability::None)?;
-    }
+    let txn = db.begin_write()?;
     {
         let mut meta = txn.open_table(META)?;
         let mut log = txn.open_table(LOG)?;
