@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,7 +65,7 @@ pub async fn run(file: NodeFile, stop: impl Future<Output = ()>) -> Result<(), E
         Profile::Default => Timers::DEFAULT,
         Profile::Fast => Timers::FAST,
     };
-    let store = Store::open(&PathBuf::from(&file.data_dir))?;
+    let store = Store::open(&file.data_dir)?;
     let port = TcpListener::bind(file.listen).await.map_err(|why| Error::Port { address: file.listen, why })?;
     let insecure = !file.listen.ip().is_loopback();
     if insecure {

@@ -1,16 +1,15 @@
 //! Asking the other nodes: one channel each, all at once, and nobody waits long for a dead one.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tandem_proto::admin::v1::peer_client::PeerClient;
 use tonic::Status;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
-use crate::control::Member;
+use crate::control::{Member, channel};
 
 /// A node that takes longer is as good as away, for an operator who waits.
 const PATIENCE: Duration = Duration::from_millis(400);
@@ -25,10 +24,7 @@ impl Peers {
         if let Some(client) = known.get(address) {
             return Ok(client.clone());
         }
-        let endpoint =
-            Endpoint::from_shared(format!("http://{address}")).map_err(|e| Status::internal(e.to_string()))?;
-        let channel = endpoint.connect_timeout(PATIENCE).tcp_nodelay(true).connect_lazy();
-        let client = PeerClient::new(channel);
+        let client = PeerClient::new(channel(address).map_err(|e| Status::internal(e.to_string()))?);
         known.insert(address.to_owned(), client.clone());
         Ok(client)
     }

@@ -165,7 +165,7 @@ impl Admin {
         let status = |m: &Member| {
             let report = reports.iter().find(|(id, _)| *id == m.id).and_then(|(_, r)| r.clone());
             pb::NodeStatus {
-                member: Some(member(m)),
+                member: Some(m.into()),
                 reachable: report.is_some(),
                 voter: here.voters.contains(&m.id),
                 report,
@@ -214,15 +214,6 @@ impl Admin {
         }
         problems.into_vec()
     }
-}
-
-fn member(m: &Member) -> tandem_proto::raft::v1::Member {
-    use tandem_proto::raft::v1 as raft;
-    let role = match m.role {
-        Role::Proxy => raft::Role::Proxy,
-        Role::Witness => raft::Role::Witness,
-    };
-    raft::Member { id: m.id, name: m.name.clone(), address: m.address.clone(), role: role.into() }
 }
 
 /// Listeners that `command` would bring and that can be tried now: one on a virtual address cannot, before it is here. A command that will be refused brings none: saying why is apply's part.

@@ -15,7 +15,6 @@ use tonic::{Request, Response, Status};
 use super::network::channel;
 use super::standing::{Member, NodeId};
 use super::store::Store;
-use super::wire;
 
 /// What this node was told of its cluster, by its own file.
 #[derive(Debug, Clone)]
@@ -65,7 +64,7 @@ impl Founding {
     }
 
     fn peers_out(&self) -> Vec<pb::Member> {
-        self.peers.iter().map(wire::member_out).collect()
+        self.peers.iter().map(Into::into).collect()
     }
 
     fn my_id(&self) -> NodeId {
@@ -158,12 +157,12 @@ enum NotYet {
     Waiting(String),
 }
 
-async fn client(address: &str) -> Result<FormationClient<tonic::transport::Channel>, String> {
+fn client(address: &str) -> Result<FormationClient<tonic::transport::Channel>, String> {
     channel(address).map(FormationClient::new).map_err(|e| e.to_string())
 }
 
 async fn probe(founding: &Founding, peer: &Member) -> Result<pb::ProbeReply, String> {
-    let mut client = client(&peer.address).await?;
+    let mut client = client(&peer.address)?;
     let ask = pb::ProbeRequest { cluster: founding.cluster.clone(), from: founding.name.clone() };
     match tokio::time::timeout(Duration::from_millis(500), client.probe(ask)).await {
         Ok(Ok(reply)) => Ok(reply.into_inner()),
@@ -210,7 +209,7 @@ async fn adopted_by_all(founding: &Founding, identity: &pb::Identity) -> Result<
             return Ok(true);
         }
         let theirs = pb::Identity { node: peer.id, name: peer.name.clone(), ..identity.clone() };
-        let mut client = client(&peer.address).await?;
+        let mut client = client(&peer.address)?;
         client
             .adopt(pb::AdoptRequest { identity: Some(theirs) })
             .await

@@ -135,7 +135,7 @@ impl Control {
         }
     }
 
-    /// Stops consensus on this node; the store is closed when this returns.
+    /// Stops consensus on this node.
     pub async fn stop(&self) {
         if let Err(e) = self.raft.shutdown().await {
             tracing::warn!("consensus ended badly: {e}");

@@ -1,5 +1,6 @@
 //! How this node comes into its cluster: forms it, or returns to it; later, joins it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use super::handle::Control;
 use super::machine::Machine;
 use super::network::{self, Network, Seal};
 use super::raft::{Raft, Types};
-use super::standing::{Member, Role, Standing};
+use super::standing::{Member, NodeId, Role, Standing};
 use super::state::State;
 use super::store::Store;
 use super::succession;
@@ -82,9 +83,11 @@ impl Doors {
         let standing = publish_standing(&raft);
         self.raft.start(raft.clone(), seal);
         if start == Start::Initialize {
-            let founders: Vec<Member> = identity.founders.into_iter().map(wire::member_in).collect();
-            raft.initialize(network::by_id(&founders)).await.map_err(|e| Error::Raft(e.to_string()))?;
-            tracing::info!(cluster = %self.founding.cluster, nodes = founders.len(), "the cluster is formed");
+            let founders: BTreeMap<NodeId, Member> =
+                identity.founders.into_iter().map(|m| (m.id, wire::member_in(m))).collect();
+            let nodes = founders.len();
+            raft.initialize(founders).await.map_err(|e| Error::Raft(e.to_string()))?;
+            tracing::info!(cluster = %self.founding.cluster, nodes, "the cluster is formed");
         }
         let control = Control { raft, state, standing };
         let me = self.founding.peers.iter().find(|m| m.name == self.founding.name);

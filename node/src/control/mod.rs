@@ -17,6 +17,7 @@ mod wire;
 pub use formation::Founding;
 pub use handle::{Control, Error};
 pub use membership::{Doors, Error as EnterError};
+pub use network::channel;
 pub use standing::{Member, NodeId, Role, Standing};
 pub use store::{Error as StoreError, Store};
 pub use succession::ranked;

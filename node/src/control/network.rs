@@ -1,6 +1,5 @@
 //! Carries Raft messages: one channel per peer out, one service in, and a check of who speaks for which cluster.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::Cursor;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -78,8 +77,11 @@ impl Seal {
     }
 }
 
-/// A channel that connects when first used, again after each loss, and notices a silent peer.
-pub(super) fn channel(address: &str) -> Result<Channel, tonic::transport::Error> {
+/// The way to a node port: connects when first used, again after each loss, and notices a silent peer.
+///
+/// # Errors
+/// An address that is none.
+pub fn channel(address: &str) -> Result<Channel, tonic::transport::Error> {
     Ok(Endpoint::from_shared(format!("http://{address}"))?
         .tcp_nodelay(true)
         .connect_timeout(Duration::from_millis(250))
@@ -321,9 +323,4 @@ impl Service {
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE)
     }
-}
-
-/// Members by id, as openraft wants them.
-pub(super) fn by_id(members: &[Member]) -> BTreeMap<NodeId, Member> {
-    members.iter().map(|m| (m.id, m.clone())).collect()
 }

@@ -36,12 +36,14 @@ pub(super) fn log_id_in(id: pb::LogId) -> LogId {
     LogId { leader_id: LeaderId { term: id.term, node_id: id.node }, index: id.index }
 }
 
-pub(super) fn member_out(m: &Member) -> pb::Member {
-    let role = match m.role {
-        Role::Proxy => pb::Role::Proxy,
-        Role::Witness => pb::Role::Witness,
-    };
-    pb::Member { id: m.id, name: m.name.clone(), address: m.address.clone(), role: role.into() }
+impl From<&Member> for pb::Member {
+    fn from(m: &Member) -> Self {
+        let role = match m.role {
+            Role::Proxy => pb::Role::Proxy,
+            Role::Witness => pb::Role::Witness,
+        };
+        Self { id: m.id, name: m.name.clone(), address: m.address.clone(), role: role.into() }
+    }
 }
 
 pub(super) fn member_in(m: pb::Member) -> Member {
@@ -56,7 +58,7 @@ pub(super) fn membership_out(m: &Membership) -> pb::Membership {
     let sets = m.get_joint_config().iter();
     pb::Membership {
         configs: sets.map(|ids| pb::VoterSet { ids: ids.iter().copied().collect() }).collect(),
-        members: m.nodes().map(|(_, node)| member_out(node)).collect(),
+        members: m.nodes().map(|(_, node)| node.into()).collect(),
     }
 }
 
