@@ -53,7 +53,10 @@ fn main() -> ExitCode {
         // openraft and the HTTP stack talk to their developers; what an operator must know is said by our rooms.
         tracing_subscriber::EnvFilter::new("info,openraft=error,h2=warn,hyper=warn,tonic=warn")
     });
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Written by a thread of its own: a slow terminal or pipe must not stop a worker, nor a heartbeat. What is more than it
+    // can hold is dropped. `_log` writes out the rest when main ends.
+    let (stderr, _log) = tracing_appender::non_blocking(std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).init();
     let result = match args.command {
         Command::Run { config } => run(&config),
         Command::Check { file } => NodeFile::read(&file).map(drop).map_err(Into::into),
