@@ -64,6 +64,31 @@ impl Table {
         text
     }
 
+    /// A list of texts under `key`; empty if it is absent. One text alone is a list of one.
+    pub fn text_list(&mut self, key: &'static str, problems: &mut Problems) -> Vec<String> {
+        let path = self.path(key);
+        let all = match self.take(key) {
+            None => return Vec::new(),
+            Some(Value::String(one)) => return vec![one],
+            Some(Value::Array(all)) => all,
+            Some(other) => {
+                problems.add(path, shown(&other), format!("is {}, not a list", kind(&other)), "write [\"…\", \"…\"]");
+                return Vec::new();
+            }
+        };
+        let mut texts = Vec::new();
+        for (i, value) in all.into_iter().enumerate() {
+            match value {
+                Value::String(text) => texts.push(text),
+                other => {
+                    let why = format!("is {}, not text", kind(&other));
+                    problems.add(format!("{path}[{i}]"), shown(&other), why, "put it in quotes");
+                }
+            }
+        }
+        texts
+    }
+
     /// A whole number from 1 up.
     pub fn number(&mut self, key: &'static str, problems: &mut Problems) -> Option<u32> {
         let value = self.take(key)?;
@@ -76,6 +101,15 @@ impl Table {
             problems.add(self.path(key), shown(&value), why, mend);
         }
         number
+    }
+
+    /// A whole number from 0 up.
+    pub fn count(&mut self, key: &'static str, problems: &mut Problems) -> Option<u32> {
+        if self.left.get(key).and_then(Value::as_integer) == Some(0) {
+            self.take(key);
+            return Some(0);
+        }
+        self.number(key, problems)
     }
 
     /// True or false.

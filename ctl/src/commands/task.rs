@@ -83,13 +83,17 @@ impl Task {
                     balance: how.balance.map_or(0, |b| pb::Balance::from(b).into()),
                     check: check(&how),
                     backends: backends.into_iter().map(backend).collect(),
+                    ..Default::default()
                 };
                 Self::one(Edit::AddUpstream(upstream), done)
             }
             Upstream::Set { name, how } => {
                 let done = format!("upstream {name} set");
                 let balance = how.balance.map(|b| pb::Balance::from(b).into());
-                Self::one(Edit::SetUpstream(pb::SetUpstream { name, balance, check: check(&how) }), done)
+                Self::one(
+                    Edit::SetUpstream(pb::SetUpstream { name, balance, check: check(&how), ..Default::default() }),
+                    done,
+                )
             }
             Upstream::Rm { names } => Self::each(names, "upstream", "removed", Edit::RemoveUpstream),
             Upstream::Ls => Self::Look(Look::Upstreams),
@@ -101,7 +105,7 @@ impl Task {
             Backend::Add { which: Backends { upstream, addresses }, weight } => {
                 let done = format!("added to {upstream}");
                 Self::each(addresses, "backend", &done, |address| {
-                    let backend = pb::Backend { address, weight: weight.unwrap_or(0), state: 0 };
+                    let backend = pb::Backend { address, weight: weight.unwrap_or(0), ..Default::default() };
                     Edit::AddBackend(pb::AddBackend { upstream: upstream.clone(), backend: Some(backend) })
                 })
             }
@@ -129,7 +133,13 @@ impl Task {
         let done = format!("of {upstream} {done}");
         Self::each(addresses, "backend", &done, |address| {
             let state = state.map(Into::into);
-            Edit::SetBackend(pb::SetBackend { upstream: upstream.clone(), address, weight, state })
+            Edit::SetBackend(pb::SetBackend {
+                upstream: upstream.clone(),
+                address,
+                weight,
+                state,
+                ..Default::default()
+            })
         })
     }
 
@@ -137,7 +147,7 @@ impl Task {
         match command {
             Route::Add { name, upstream, host, path } => {
                 let done = format!("route {name} added: {host}{path} to {upstream}");
-                Self::one(Edit::AddRoute(pb::Route { name, host, path, upstream }), done)
+                Self::one(Edit::AddRoute(pb::Route { name, host, path, upstream, ..Default::default() }), done)
             }
             Route::Rm { names } => Self::each(names, "route", "removed", Edit::RemoveRoute),
             Route::Ls => Self::Look(Look::Routes),
@@ -148,7 +158,7 @@ impl Task {
         match command {
             Listener::Add { name, address } => {
                 let done = format!("listener {name} added on {address}");
-                Self::one(Edit::AddListener(pb::Listener { name, address }), done)
+                Self::one(Edit::AddListener(pb::Listener { name, address, ..Default::default() }), done)
             }
             Listener::Rm { names } => Self::each(names, "listener", "removed", Edit::RemoveListener),
             Listener::Ls => Self::Look(Look::Listeners),

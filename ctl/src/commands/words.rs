@@ -16,6 +16,7 @@ pub(super) fn check(how: &How) -> Option<pb::Check> {
         timeout_ms: how.check_timeout.map_or(0, millis),
         rise: how.check_rise.unwrap_or(0),
         fall: how.check_fall.unwrap_or(0),
+        ..Default::default()
     };
     (check != pb::Check::default()).then_some(check)
 }
@@ -26,7 +27,7 @@ fn millis(time: Duration) -> u32 {
 }
 
 pub(super) fn backend(given: Weighted) -> pb::Backend {
-    pb::Backend { address: given.address, weight: given.weight.unwrap_or(0), state: 0 }
+    pb::Backend { address: given.address, weight: given.weight.unwrap_or(0), ..Default::default() }
 }
 
 /// "backend x" or "backends x, y".

@@ -35,7 +35,8 @@ async fn upstreams() {
 
     let (out, edits) = asked("upstream set chat --balance round_robin").await;
     assert_eq!(out, "revision 4: upstream chat set\n");
-    let set = pb::SetUpstream { name: "chat".into(), balance: Some(pb::Balance::RoundRobin.into()), check: None };
+    let set =
+        pb::SetUpstream { name: "chat".into(), balance: Some(pb::Balance::RoundRobin.into()), ..Default::default() };
     assert_eq!(edits, [Edit::SetUpstream(set)]);
 
     let (out, edits) = asked("upstream rm chat game").await;
@@ -47,9 +48,15 @@ async fn upstreams() {
 async fn backends() {
     let set = |weight, state: Option<pb::BackendState>| {
         let state = state.map(Into::into);
-        Edit::SetBackend(pb::SetBackend { upstream: "chat".into(), address: "1.2.3.4:5".into(), weight, state })
+        Edit::SetBackend(pb::SetBackend {
+            upstream: "chat".into(),
+            address: "1.2.3.4:5".into(),
+            weight,
+            state,
+            ..Default::default()
+        })
     };
-    let added = pb::Backend { address: "1.2.3.4:5".into(), weight: 50, state: 0 };
+    let added = pb::Backend { address: "1.2.3.4:5".into(), weight: 50, ..Default::default() };
     for (line, out, edit) in [
         (
             "backend add chat 1.2.3.4:5 --weight 50",
@@ -81,9 +88,9 @@ async fn backends() {
 async fn routes_listeners_and_addresses() {
     let route = |host: &str, path: &str| {
         let (name, host, path, upstream) = ("r".into(), host.into(), path.into(), "chat".into());
-        Edit::AddRoute(pb::Route { name, host, path, upstream })
+        Edit::AddRoute(pb::Route { name, host, path, upstream, ..Default::default() })
     };
-    let listener = pb::Listener { name: "public".into(), address: "10.0.0.100:80".into() };
+    let listener = pb::Listener { name: "public".into(), address: "10.0.0.100:80".into(), ..Default::default() };
     let vip = pb::Vip { name: "main".into(), address: "10.0.0.100".into() };
     for (line, out, edit) in [
         ("route add r --upstream chat", "route r added: */ to chat", route("*", "/")),

@@ -223,7 +223,9 @@ fn new_listeners(state: &State, command: &Command) -> Vec<Listener> {
     let same = |address| now.listeners.values().any(|l| l.address == address);
     let on_vip = |ip| next.vips.values().any(|v| v.address == ip);
     let fresh = next.listeners.iter().filter(|(_, l)| !same(l.address) && !on_vip(l.address.ip()));
-    fresh.map(|(name, l)| Listener { name: name.to_string(), address: l.address.to_string() }).collect()
+    fresh
+        .map(|(name, l)| Listener { name: name.to_string(), address: l.address.to_string(), ..Default::default() })
+        .collect()
 }
 
 fn refused(problems: Problems, revision: u64) -> pb::ChangeReply {

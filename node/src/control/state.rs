@@ -222,7 +222,7 @@ mod tests {
         let backend = |address: &str| Some(pb::Backend { address: address.into(), ..Default::default() });
         Some(match *words.as_slice() {
             ["add-listener", name, address] => {
-                Edit::AddListener(pb::Listener { name: name.into(), address: address.into() })
+                Edit::AddListener(pb::Listener { name: name.into(), address: address.into(), ..Default::default() })
             }
             ["rm-listener", name] => Edit::RemoveListener(name.into()),
             ["add-route", name, host, path, upstream] => Edit::AddRoute(pb::Route {
@@ -230,13 +230,14 @@ mod tests {
                 host: host.into(),
                 path: path.into(),
                 upstream: upstream.into(),
+                ..Default::default()
             }),
             ["rm-route", name] => Edit::RemoveRoute(name.into()),
             ["add-upstream", name] => Edit::AddUpstream(pb::Upstream { name: name.into(), ..Default::default() }),
             ["set-balance", name, balance] => Edit::SetUpstream(pb::SetUpstream {
                 name: name.into(),
                 balance: pb::Balance::from_str_name(balance).map(Into::into),
-                check: None,
+                ..Default::default()
             }),
             ["rm-upstream", name] => Edit::RemoveUpstream(name.into()),
             ["add-backend", upstream, address] => {
@@ -246,13 +247,13 @@ mod tests {
                 upstream: upstream.into(),
                 address: address.into(),
                 weight: weight.parse().ok(),
-                state: None,
+                ..Default::default()
             }),
             ["drain", upstream, address] => Edit::SetBackend(pb::SetBackend {
                 upstream: upstream.into(),
                 address: address.into(),
-                weight: None,
                 state: Some(pb::BackendState::Draining.into()),
+                ..Default::default()
             }),
             ["rm-backend", upstream, address] => {
                 Edit::RemoveBackend(pb::RemoveBackend { upstream: upstream.into(), address: address.into() })

@@ -17,7 +17,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::error::{Error, Failure};
 use super::relay::{Early, Moved, relay};
@@ -25,7 +24,8 @@ use super::reply::{Reply, text};
 use super::screen::{MAX_FIELDS, names_websocket};
 use super::screened::{Answerable, Exchange, OpenExchange, Patience, Screened};
 use super::sessions::Parties;
-use super::table::Upstream;
+use super::stream::Stream;
+use super::table::{Listener, Upstream};
 use super::tally::Upgrade;
 use super::upgrade::Accepted;
 use super::worker::{Alive, Worker};
@@ -56,16 +56,29 @@ impl Asked {
     }
 }
 
+/// A client that has just connected.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) socket: Stream,
+    pub(super) client: SocketAddr,
+    /// The address of ours that it reached.
+    pub(super) local: IpAddr,
+    /// What the config says of where it reached us; fixed for the life of the connection.
+    pub(super) listener: Arc<Listener>,
+}
+
 /// What the requests of one connection share.
 struct Conversation {
     worker: Rc<Worker>,
     client: SocketAddr,
+    listener: Arc<Listener>,
     exchange: Rc<Exchange>,
     accepted: RefCell<Option<Accepted>>,
 }
 
-/// Serves a client until its connection ends or is handed to a session. `local`: the address of ours it reached.
-pub(super) async fn serve(worker: Rc<Worker>, socket: TcpStream, client: SocketAddr, local: IpAddr, alive: Alive) {
+/// Serves a client until its connection ends or is handed to a session.
+pub(super) async fn serve(worker: Rc<Worker>, arrival: Arrival, alive: Alive) {
+    let Arrival { socket, client, local, listener } = arrival;
     let mut ending = worker.ending();
     if ending.borrow().left.contains(&local) {
         return;
@@ -75,7 +88,8 @@ pub(super) async fn serve(worker: Rc<Worker>, socket: TcpStream, client: SocketA
         Patience { head_bytes: limits.head_bytes, head: limits.head, body: limits.body, idle: limits.keep_alive };
     let exchange = Rc::<Exchange>::default();
     let screened = Screened::new(socket, patience, Rc::clone(&exchange));
-    let talk = Rc::new(Conversation { worker: Rc::clone(&worker), client, exchange, accepted: RefCell::default() });
+    let talk =
+        Rc::new(Conversation { worker: Rc::clone(&worker), client, listener, exchange, accepted: RefCell::default() });
     let served = Rc::clone(&talk);
     let service = service_fn(move |request| {
         let talk = Rc::clone(&served);
@@ -148,7 +162,7 @@ async fn answer(talk: &Conversation, exchange: OpenExchange, request: Request<In
         (Err(_), Some(refusal)) => text(refusal.status(), &refusal.to_string()),
         (Err(error), None) => {
             tally.unanswered(&error);
-            explain(talk.client, &error)
+            explain(talk, &error)
         }
     };
     match response.status() {
@@ -180,12 +194,12 @@ fn route(talk: &Conversation, request: &Request<Incoming>) -> Result<Asked, Erro
     Ok(Asked { client: talk.client, target: Uri::from(path), upstream: Arc::clone(upstream), host })
 }
 
-fn explain(client: SocketAddr, error: &Error) -> Response<Reply> {
-    let status = error.status();
+fn explain(talk: &Conversation, error: &Error) -> Response<Reply> {
+    let (status, client, listener) = (error.status(), talk.client, &talk.listener.name);
     if error.is_clients() {
-        tracing::info!(%client, status = status.as_u16(), reason = %error, "refused");
+        tracing::info!(%client, %listener, status = status.as_u16(), reason = %error, "refused");
     } else {
-        tracing::warn!(%client, status = status.as_u16(), reason = %error, "not answered");
+        tracing::warn!(%client, %listener, status = status.as_u16(), reason = %error, "not answered");
     }
     let mut response = text(status, &error.to_string());
     match error {
@@ -201,7 +215,7 @@ fn explain(client: SocketAddr, error: &Error) -> Response<Reply> {
 }
 
 /// Says on the bare socket why nothing more is read from it.
-async fn refuse(mut socket: TcpStream, Answerable { refusal, clean }: Answerable) {
+async fn refuse(mut socket: Stream, Answerable { refusal, clean }: Answerable) {
     if clean {
         let (status, body) = (refusal.status(), format!("{refusal}\n"));
         let answer = format!(
@@ -218,7 +232,7 @@ async fn refuse(mut socket: TcpStream, Answerable { refusal, clean }: Answerable
 
 /// Closes so that the last answer arrives: closing with unread bytes would make the kernel send a reset, which can
 /// overtake it.
-async fn linger(mut socket: TcpStream) {
+async fn linger(mut socket: Stream) {
     let drained = async {
         socket.shutdown().await?;
         let mut left = 256 * 1024_usize;

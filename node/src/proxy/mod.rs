@@ -19,6 +19,7 @@ mod screened;
 mod sessions;
 mod settings;
 mod steward;
+mod stream;
 mod table;
 mod tally;
 mod upgrade;

@@ -121,11 +121,13 @@ impl Handle {
     pub fn report(&self) -> Report {
         let table = Arc::clone(&self.table.borrow());
         let waiting = || Listening::Failed("not bound yet".to_owned());
-        let listeners = table.listeners.iter().map(|(name, address)| ListenerReport {
-            name: name.clone(),
+        let listeners = table.listeners.iter().map(|(address, listener)| ListenerReport {
+            name: listener.name.clone(),
             address: *address,
             state: self.board.state(*address).unwrap_or_else(waiting),
         });
+        let mut listeners: Vec<ListenerReport> = listeners.collect();
+        listeners.sort_by(|a, b| a.name.cmp(&b.name));
         let members = table.upstreams.values().flat_map(|u| &u.members);
         let backends = members.map(|m| BackendReport {
             upstream: m.backend.upstream.clone(),
@@ -137,7 +139,7 @@ impl Handle {
             requests_total: m.backend.requests_total.load(Relaxed),
         });
         let sessions = self.tallies.iter().map(|t| t.sessions.load(Relaxed)).sum();
-        Report { listeners: listeners.collect(), backends: backends.collect(), sessions }
+        Report { listeners, backends: backends.collect(), sessions }
     }
 
     /// Writes what the workers counted since they started.

@@ -69,7 +69,7 @@ mod tests {
             .iter()
             .map(|(host, path, to)| {
                 let host = if *host == "*" { Host::Any } else { Host::Exact((*host).to_owned()) };
-                (Route { host, path: (*path).to_owned(), upstream: upstream.clone() }, *to)
+                (Route { host, path: (*path).to_owned(), ..Route::to(upstream.clone()) }, *to)
             })
             .collect();
         Routes::new(all.iter().map(|(r, t)| (r, *t)))

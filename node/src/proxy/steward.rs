@@ -103,7 +103,7 @@ impl Steward {
     fn listen(&mut self) {
         let table = Arc::clone(&self.table.borrow());
         let reach = Arc::clone(&self.reach.borrow_and_update());
-        let wanted: BTreeSet<SocketAddr> = table.listeners.values().copied().collect();
+        let wanted: BTreeSet<SocketAddr> = table.listeners.keys().copied().collect();
         let away = |address: &SocketAddr| reach.away.contains(&address.ip());
         let bindable = |address: &SocketAddr| reach.absent == Absent::CannotServe || !away(address);
 

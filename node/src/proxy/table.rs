@@ -13,14 +13,20 @@ use crate::config::model::{Balance, Check, Config, Name, State};
 /// One config, compiled. A session takes one at its start and keeps to it.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// Where clients connect to.
-    pub(super) listeners: BTreeMap<Name, SocketAddr>,
+    /// Where clients connect to, by the address they are bound to.
+    pub(super) listeners: BTreeMap<SocketAddr, Arc<Listener>>,
     /// Addresses that one node at a time holds.
     pub(super) vips: BTreeSet<IpAddr>,
     /// Which request goes where.
     pub(super) routes: Routes<Arc<Upstream>>,
     /// All upstreams, used by a route or not.
     pub(super) upstreams: BTreeMap<Name, Arc<Upstream>>,
+}
+
+/// A place where clients connect, and how they are met there.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) name: Name,
 }
 
 /// A named group of backends.
@@ -80,7 +86,11 @@ impl Registry {
         self.0.retain(|_, backend| backend.strong_count() > 0);
         let routes = config.routes.values().filter_map(|r| Some((r, Arc::clone(upstreams.get(&r.upstream)?))));
         Table {
-            listeners: config.listeners.iter().map(|(name, l)| (name.clone(), l.address)).collect(),
+            listeners: config
+                .listeners
+                .iter()
+                .map(|(name, l)| (l.address, Arc::new(Listener { name: name.clone() })))
+                .collect(),
             vips: config.vips.values().map(|v| v.address).collect(),
             routes: Routes::new(routes),
             upstreams,
@@ -104,7 +114,10 @@ mod tests {
 
     fn config(backends: &[(u16, State)]) -> Config {
         let given = backends.iter().map(|(port, state)| {
-            (SocketAddr::from(([10, 0, 0, 1], *port)), Given { weight: NonZeroU32::MIN, state: *state })
+            (
+                SocketAddr::from(([10, 0, 0, 1], *port)),
+                Given { weight: NonZeroU32::MIN, state: *state, ..Given::default() },
+            )
         });
         let upstream = GivenUpstream { backends: given.collect(), ..GivenUpstream::default() };
         Config { upstreams: [(name(), Arc::new(upstream))].into(), ..Config::default() }

@@ -16,7 +16,6 @@ use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, Connection};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -26,12 +25,13 @@ use super::error::{Error, Failure};
 use super::headers;
 use super::reply::Reply;
 use super::screen::names_websocket;
+use super::stream::Stream;
 use super::worker::Worker;
 
 /// A backend that agreed to a session.
 #[derive(Debug)]
 pub(super) struct Accepted {
-    pub(super) socket: TcpStream,
+    pub(super) socket: Stream,
     /// What it said right behind its 101.
     pub(super) early: Bytes,
     pub(super) place: Place,
@@ -116,11 +116,11 @@ fn switch(headers: &mut HeaderMap) {
 }
 
 enum Answer {
-    Yes(Response<Reply>, TcpStream, Bytes),
+    Yes(Response<Reply>, Stream, Bytes),
     No(Response<Incoming>),
 }
 
-type Talk = Connection<TokioIo<TcpStream>, Empty<Bytes>>;
+type Talk = Connection<TokioIo<Stream>, Empty<Bytes>>;
 
 async fn attempt(worker: &Worker, place: &Place, parts: &Parts, accept: &str) -> Result<Answer, Failure> {
     let socket = worker.dial(place).await?;
@@ -149,7 +149,7 @@ async fn attempt(worker: &Worker, place: &Place, parts: &Parts, accept: &str) ->
 
 /// Sends the handshake and reads the head of the answer, driving the connection here: a task of its own would keep the
 /// socket. `true`: the connection has nothing more to do.
-async fn speak(socket: TcpStream, request: Request<Empty<Bytes>>) -> Result<(Response<Incoming>, Talk, bool), Failure> {
+async fn speak(socket: Stream, request: Request<Empty<Bytes>>) -> Result<(Response<Incoming>, Talk, bool), Failure> {
     let (mut sender, mut talk) = http1::handshake(TokioIo::new(socket)).await.map_err(Failure::Connection)?;
     let mut done = false;
     let mut answer = pin!(sender.send_request(request));

@@ -8,18 +8,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::backend::Place;
 use super::balance::Rotation;
-use super::connection;
+use super::connection::{self, Arrival};
 use super::error::Failure;
 use super::pool::Pool;
 use super::sessions::{Ended, Sessions};
 use super::settings::Limits;
+use super::stream::Stream;
 use super::table::{Table, Upstream};
 use super::tally::Tally;
 use crate::config::model::Name;
@@ -102,11 +103,11 @@ impl Worker {
     ///
     /// # Errors
     /// [`Failure::Dial`].
-    pub(super) async fn dial(&self, place: &Place) -> Result<TcpStream, Failure> {
+    pub(super) async fn dial(&self, place: &Place) -> Result<Stream, Failure> {
         let began = Instant::now();
         let socket = place.backend().dial(self.limits.dial).await.map_err(Failure::Dial)?;
         self.tally.dials.observe(began.elapsed());
-        Ok(socket)
+        Ok(socket.into())
     }
 
     /// Follows orders until told to stop, or until nobody can give orders any more.
@@ -128,7 +129,7 @@ impl Worker {
             match order {
                 Some(Order::Listen(address, listener)) => match TcpListener::from_std(listener) {
                     Ok(listener) => {
-                        let task = tokio::task::spawn_local(accept(Rc::clone(&self), listener, address.ip()));
+                        let task = tokio::task::spawn_local(accept(Rc::clone(&self), listener, address));
                         accepting.insert(address, task.abort_handle());
                     }
                     Err(error) => {
@@ -174,17 +175,21 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-async fn accept(worker: Rc<Worker>, listener: TcpListener, address: IpAddr) {
+/// `address`: where `listener` is bound, which names it in the config.
+async fn accept(worker: Rc<Worker>, listener: TcpListener, address: SocketAddr) {
+    let ip = address.ip();
     let mut complained: Option<Instant> = None;
     loop {
         match listener.accept().await {
             Ok((socket, client)) => {
                 // Only a listener on all addresses must ask which one it was.
-                let local = if address.is_unspecified() { socket.local_addr().map(|a| a.ip()) } else { Ok(address) };
+                let local = if ip.is_unspecified() { socket.local_addr().map(|a| a.ip()) } else { Ok(ip) };
                 let Ok(local) = local else { continue };
+                // Removed from the config a moment ago: as if it had not been there any more.
+                let Some(listener) = worker.table.borrow().listeners.get(&address).cloned() else { continue };
                 let alive = Living::one(&worker.alive);
-                let local = local.to_canonical();
-                tokio::task::spawn_local(connection::serve(Rc::clone(&worker), socket, client, local, alive));
+                let arrival = Arrival { socket: socket.into(), client, local: local.to_canonical(), listener };
+                tokio::task::spawn_local(connection::serve(Rc::clone(&worker), arrival, alive));
             }
             // That client gave up while it waited.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}

@@ -28,6 +28,7 @@ fn backends() -> impl Strategy<Value = Backend> {
     (1u32..=1000, any::<bool>()).prop_map(|(weight, draining)| Backend {
         weight: NonZeroU32::new(weight).unwrap(),
         state: if draining { State::Draining } else { State::Active },
+        ..Backend::default()
     })
 }
 
@@ -43,8 +44,10 @@ fn upstreams() -> impl Strategy<Value = Arc<Upstream>> {
                 timeout: Duration::from_millis(timeout),
                 rise: NonZeroU32::new(rise).unwrap(),
                 fall: NonZeroU32::new(fall).unwrap(),
+                ..Check::default()
             },
             backends,
+            ..Upstream::default()
         })
     })
 }
@@ -60,11 +63,11 @@ fn configs() -> impl Strategy<Value = Config> {
             let all: Vec<Name> = config.upstreams.keys().cloned().collect();
             if !all.is_empty() {
                 for ((host, path), (name, to)) in places {
-                    config.routes.insert(name, Route { host, path, upstream: to.get(&all).clone() });
+                    config.routes.insert(name, Route { host, path, ..Route::to(to.get(&all).clone()) });
                 }
             }
             for (address, name) in listeners {
-                config.listeners.insert(name, Listener { address });
+                config.listeners.insert(name, Listener::at(address));
             }
             for (address, name) in vips {
                 config.vips.insert(name, Vip { address: IpAddr::V4(address.into()) });

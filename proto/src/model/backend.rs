@@ -16,6 +16,12 @@ pub struct Backend {
     pub state: State,
 }
 
+impl Default for Backend {
+    fn default() -> Self {
+        Self { weight: DEFAULT_WEIGHT, state: State::default() }
+    }
+}
+
 /// Whether a backend takes new sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum State {

@@ -14,6 +14,11 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// One that does nothing special.
+    pub fn at(address: SocketAddr) -> Self {
+        Self { address }
+    }
+
     pub(super) fn check(path: &str, given: &pb::Listener, problems: &mut Problems) -> Option<Self> {
         let address = address::check(format!("{path}.address"), &given.address, problems)?;
         Some(Self { address })

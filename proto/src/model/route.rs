@@ -37,6 +37,11 @@ impl fmt::Display for Host {
 }
 
 impl Route {
+    /// One that takes everything to `upstream`.
+    pub fn to(upstream: Name) -> Self {
+        Self { host: Host::Any, path: "/".to_owned(), upstream }
+    }
+
     pub(super) fn check(path: &str, given: &pb::Route, problems: &mut Problems) -> Option<Self> {
         let host = host(format!("{path}.host"), &given.host, problems);
         let prefix = match given.path.as_str() {

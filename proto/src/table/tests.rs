@@ -22,7 +22,8 @@ fn each_reader_says_what_stands_there_and_what_belongs_there() {
     let table = |t: &mut Table, p: &mut Problems| assert!(t.table("k", p).is_none());
     let list = |t: &mut Table, p: &mut Problems| assert!(t.list("k", p).is_empty());
     type Read<'a> = &'a dyn Fn(&mut Table, &mut Problems);
-    let cases: [(&str, Read, &str); 14] = [
+    let texts = |t: &mut Table, p: &mut Problems| assert!(t.text_list("k", p).is_empty());
+    let cases: [(&str, Read, &str); 16] = [
         ("k = 80", &text, r#"k = "80": is a number, not text; put it in quotes"#),
         ("k = true", &text, r#"k = "true": is a boolean, not text; put it in quotes"#),
         ("k = \"5\"", &number, r#"k = "5": is text, not a whole number; write digits without quotes"#),
@@ -36,6 +37,8 @@ fn each_reader_says_what_stands_there_and_what_belongs_there() {
         ("k = 1", &table, r#"k = "1": is a number, not a table; write [k]"#),
         ("k = 1", &list, r#"k = "1": is a number, not a list of tables; write [[k]]"#),
         ("k = [1]", &list, r#"k[0] = "1": is a number, not a table; write [k[0]]"#),
+        ("k = 1", &texts, r#"k = "1": is a number, not a list; write ["…", "…"]"#),
+        ("k = [1]", &texts, r#"k[0] = "1": is a number, not text; put it in quotes"#),
         ("k = [1, 2]", &nothing, r#"k = "[1, 2]": is not a known key; known here: "#),
     ];
     for (given, read, expected) in cases {

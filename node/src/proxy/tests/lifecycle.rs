@@ -36,7 +36,7 @@ async fn listeners_come_and_go_without_touching_sessions() {
     rig.config.send_modify(|c| {
         let listeners = &mut Arc::make_mut(c).listeners;
         listeners.clear();
-        listeners.insert(name("second"), Listener { address: second });
+        listeners.insert(name("second"), Listener::at(second));
     });
     rig.eventually("moved", |r| {
         r.listeners.len() == 1 && r.listeners[0].state == Listening::Bound && r.listeners[0].address == second
@@ -69,7 +69,7 @@ async fn a_foreign_listener_is_found_named_and_outlived() {
     );
 
     rig.config.send_modify(|c| {
-        Arc::make_mut(c).listeners.insert(name("taken"), Listener { address: taken });
+        Arc::make_mut(c).listeners.insert(name("taken"), Listener::at(taken));
     });
     let report =
         rig.eventually("failed", |r| r.listeners.iter().any(|l| matches!(l.state, Listening::Failed(_)))).await;
@@ -104,7 +104,7 @@ async fn an_address_that_left_this_machine_ends_its_sessions() {
     let rig = rig().await;
     let other = free_address();
     rig.config.send_modify(|c| {
-        Arc::make_mut(c).listeners.insert(name("other"), Listener { address: other });
+        Arc::make_mut(c).listeners.insert(name("other"), Listener::at(other));
     });
     rig.eventually("bound", |r| r.listeners.len() == 2 && r.listeners.iter().all(|l| l.state == Listening::Bound))
         .await;

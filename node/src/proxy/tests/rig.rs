@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -14,7 +13,7 @@ use tokio::sync::watch;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use crate::config::model::{Backend, Balance, Check, CheckKind, Config, Host, Listener, Name, Route, State, Upstream};
+use crate::config::model::{Backend, Balance, Check, CheckKind, Config, Listener, Name, Route, Upstream};
 use crate::demo::echo;
 use crate::proxy::{Absent, BackendReport, Limits, Listening, Proxy, Reach, Report, Settings, start};
 
@@ -35,19 +34,19 @@ pub(super) fn name(text: &str) -> Name {
 }
 
 pub(super) fn active() -> Backend {
-    Backend { weight: NonZeroU32::new(100).unwrap(), state: State::Active }
+    Backend::default()
 }
 
 /// An upstream that is never checked, so that a backend sees only clients.
 pub(super) fn unchecked(balance: Balance, backends: &[SocketAddr]) -> Upstream {
     let check = Check { kind: CheckKind::None, ..Check::default() };
-    Upstream { balance, check, backends: backends.iter().map(|a| (*a, active())).collect() }
+    Upstream { balance, check, backends: backends.iter().map(|a| (*a, active())).collect(), ..Upstream::default() }
 }
 
 pub(super) fn config(listener: SocketAddr, upstream: Upstream) -> Config {
     Config {
-        listeners: [(name("main"), Listener { address: listener })].into(),
-        routes: [(name("all"), Route { host: Host::Any, path: "/".to_owned(), upstream: name("u") })].into(),
+        listeners: [(name("main"), Listener::at(listener))].into(),
+        routes: [(name("all"), Route::to(name("u")))].into(),
         upstreams: [(name("u"), Arc::new(upstream))].into(),
         vips: Default::default(),
     }

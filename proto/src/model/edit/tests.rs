@@ -25,21 +25,27 @@ fn edited(edits: impl IntoIterator<Item = Edit>) -> Result<Config, String> {
 }
 
 fn listener(name: &str, address: &str) -> Edit {
-    Edit::AddListener(pb::Listener { name: name.into(), address: address.into() })
+    Edit::AddListener(pb::Listener { name: name.into(), address: address.into(), ..Default::default() })
 }
 
 fn route(name: &str, path: &str, upstream: &str) -> Edit {
-    Edit::AddRoute(pb::Route { name: name.into(), host: String::new(), path: path.into(), upstream: upstream.into() })
+    Edit::AddRoute(pb::Route { name: name.into(), path: path.into(), upstream: upstream.into(), ..Default::default() })
 }
 
 fn add_backend(upstream: &str, address: &str, weight: u32) -> Edit {
-    let backend = pb::Backend { address: address.into(), weight, state: 0 };
+    let backend = pb::Backend { address: address.into(), weight, ..Default::default() };
     Edit::AddBackend(pb::AddBackend { upstream: upstream.into(), backend: Some(backend) })
 }
 
 fn set_backend(upstream: &str, address: &str, weight: Option<u32>, state: Option<pb::BackendState>) -> Edit {
     let state = state.map(Into::into);
-    Edit::SetBackend(pb::SetBackend { upstream: upstream.into(), address: address.into(), weight, state })
+    Edit::SetBackend(pb::SetBackend {
+        upstream: upstream.into(),
+        address: address.into(),
+        weight,
+        state,
+        ..Default::default()
+    })
 }
 
 fn remove_backend(upstream: &str, address: &str) -> Edit {
@@ -69,7 +75,9 @@ fn a_backend_comes_changes_drains_and_goes() {
 #[test]
 fn an_upstream_keeps_what_a_set_does_not_name() {
     let balance = Some(pb::Balance::RoundRobin.into());
-    let set = |balance, check| Edit::SetUpstream(pb::SetUpstream { name: "chat".into(), balance, check });
+    let set = |balance, check| {
+        Edit::SetUpstream(pb::SetUpstream { name: "chat".into(), balance, check, ..Default::default() })
+    };
     let before = start().upstreams["chat"].clone();
     let after = edited([set(balance, None)]).unwrap().upstreams["chat"].clone();
     assert_eq!((after.balance, &after.check), (Balance::RoundRobin, &before.check));
@@ -118,7 +126,7 @@ fn a_whole_document_replaces_all() {
 fn each_refusal_names_the_culprit_and_the_mend() {
     let upstream = |name: &str| Edit::AddUpstream(pb::Upstream { name: name.into(), ..Default::default() });
     let short = pb::Check { interval_ms: 10, ..Default::default() };
-    let set = |name: &str, check| Edit::SetUpstream(pb::SetUpstream { name: name.into(), balance: None, check });
+    let set = |name: &str, check| Edit::SetUpstream(pb::SetUpstream { name: name.into(), check, ..Default::default() });
     let bare = Edit::AddBackend(pb::AddBackend { upstream: "chat".into(), backend: None });
     let bad = pb::Config { routes: vec![pb::Route { name: "r".into(), ..Default::default() }], ..Default::default() };
     let cases = [
