@@ -17,6 +17,7 @@ mod words;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use address::{Address, Mistake as AddressMistake};
 pub use backend::{Backend, DEFAULT_WEIGHT, MAX_WEIGHT, State};
 pub use check::{Check, CheckKind};
 pub use listener::Listener;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use super::backend::Backend;
 use super::balance::Candidate;
 use super::route::Routes;
-use crate::config::model::{Balance, Check, Config, Name, State};
+use crate::config::model::{Address, Balance, Check, Config, Name, State};
 
 /// One config, compiled. A session takes one at its start and keeps to it.
 #[derive(Debug)]
@@ -73,12 +73,16 @@ impl Registry {
             .upstreams
             .iter()
             .map(|(name, u)| {
-                let member = |(address, b): (&SocketAddr, &crate::config::model::Backend)| Member {
-                    backend: self.backend(name, *address),
-                    weight: b.weight,
-                    active: b.state == State::Active,
+                let member = |(address, b): (&Address, &crate::config::model::Backend)| match address {
+                    Address::Ip(address) => Some(Member {
+                        backend: self.backend(name, *address),
+                        weight: b.weight,
+                        active: b.state == State::Active,
+                    }),
+                    // Nobody knows yet where it is.
+                    Address::Name { .. } | Address::Service(_) => None,
                 };
-                let members = u.backends.iter().map(member).collect();
+                let members = u.backends.iter().filter_map(member).collect();
                 let upstream = Upstream { name: name.clone(), balance: u.balance, check: u.check.clone(), members };
                 (name.clone(), Arc::new(upstream))
             })
@@ -114,10 +118,8 @@ mod tests {
 
     fn config(backends: &[(u16, State)]) -> Config {
         let given = backends.iter().map(|(port, state)| {
-            (
-                SocketAddr::from(([10, 0, 0, 1], *port)),
-                Given { weight: NonZeroU32::MIN, state: *state, ..Given::default() },
-            )
+            let given = Given { weight: NonZeroU32::MIN, state: *state, ..Given::default() };
+            (Address::Ip(([10, 0, 0, 1], *port).into()), given)
         });
         let upstream = GivenUpstream { backends: given.collect(), ..GivenUpstream::default() };
         Config { upstreams: [(name(), Arc::new(upstream))].into(), ..Config::default() }

@@ -10,7 +10,7 @@ use proptest::collection::btree_map;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Backend, Balance, Check, CheckKind, Host, Listener, Name, Route, State, Upstream, Vip};
+use crate::model::{Address, Backend, Balance, Check, CheckKind, Host, Listener, Name, Route, State, Upstream, Vip};
 
 fn meant(text: &str) -> Config {
     Config::try_from(&parse(text).unwrap()).unwrap()
@@ -24,6 +24,15 @@ fn addresses() -> impl Strategy<Value = SocketAddr> {
     (any::<IpAddr>(), 1..=u16::MAX).prop_map(SocketAddr::from)
 }
 
+fn places() -> impl Strategy<Value = Address> {
+    prop_oneof![
+        addresses().prop_map(Address::Ip),
+        ("[a-z][a-z0-9]{0,9}(\\.[a-z]{1,5}){0,2}\\.?", 1..=u16::MAX)
+            .prop_map(|(host, port)| Address::Name { host: host.into(), port }),
+        "_[a-z]{1,9}\\._tcp\\.[a-z]{1,9}".prop_map(|name| Address::Service(name.into())),
+    ]
+}
+
 fn backends() -> impl Strategy<Value = Backend> {
     (1u32..=1000, any::<bool>()).prop_map(|(weight, draining)| Backend {
         weight: NonZeroU32::new(weight).unwrap(),
@@ -34,7 +43,7 @@ fn backends() -> impl Strategy<Value = Backend> {
 
 fn upstreams() -> impl Strategy<Value = Arc<Upstream>> {
     let check = (any::<bool>(), 50u64..1_000_000, 1u64..1_000_000, 1u32.., 1u32..);
-    (any::<bool>(), check, btree_map(addresses(), backends(), 0..4)).prop_map(|(least, check, backends)| {
+    (any::<bool>(), check, btree_map(places(), backends(), 0..4)).prop_map(|(least, check, backends)| {
         let (tcp, interval, timeout, rise, fall) = check;
         Arc::new(Upstream {
             balance: if least { Balance::LeastSessions } else { Balance::RoundRobin },
@@ -221,7 +230,7 @@ listeners.Public = "Public": is no name; use 1 to 63 of a-z 0-9 . _ - and begin 
 listeners.plain.address = "localhost:80": is not an IP address and port; write it like "10.0.0.11:9000" or "[fd00::11]:9000"
 listeners.portless.address = "10.0.0.1:0": has no port to connect to; use a port from 1 to 65535
 listeners.none.address: is missing; write it like "10.0.0.11:9000"
-upstreams.chat.backends[0].address = "10.0.1.1": is not an IP address and port; write it like "10.0.0.11:9000" or "[fd00::11]:9000"
+upstreams.chat.backends[0].address = "10.0.1.1": is neither an IP address nor a name with a port; write it like "10.0.0.11:9000", "[fd00::11]:9000", "chat.internal:9000" or "srv:_chat._tcp.internal"
 upstreams.chat.backends[1].weight = "5000": is too large; use 1 to 1000; to take no new sessions, drain it
 upstreams.chat.backends[3].address = "10.0.1.3:9000": is there twice in this upstream; keep one of them
 upstreams.chat.check.interval = "10ms": is too short; use 50ms or more

@@ -1,9 +1,8 @@
 //! A backend: one server behind the proxy.
 
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
-use super::{address, words};
+use super::{Address, words};
 use crate::config::v1 as pb;
 use crate::{Problems, Table};
 
@@ -40,13 +39,13 @@ pub const DEFAULT_WEIGHT: NonZeroU32 = NonZeroU32::new(100).expect("100 is not z
 pub const MAX_WEIGHT: u32 = 1000;
 
 impl Backend {
-    pub(super) fn check(path: &str, given: &pb::Backend, problems: &mut Problems) -> Option<(SocketAddr, Self)> {
-        let address = address::check(format!("{path}.address"), &given.address, problems);
+    pub(super) fn check(path: &str, given: &pb::Backend, problems: &mut Problems) -> Option<(Address, Self)> {
+        let address = Address::check(format!("{path}.address"), &given.address, problems);
         let weight = weight(path, given.weight, problems);
         Some((address?, Self { weight: weight?, state: State::said(given.state).unwrap_or_default() }))
     }
 
-    pub(super) fn message(&self, address: SocketAddr) -> pb::Backend {
+    pub(super) fn message(&self, address: &Address) -> pb::Backend {
         pb::Backend { address: address.to_string(), weight: self.weight.get(), state: self.state.into() }
     }
 
@@ -60,7 +59,7 @@ impl Backend {
         backend
     }
 
-    pub(super) fn table(&self, address: SocketAddr) -> toml::Table {
+    pub(super) fn table(&self, address: &Address) -> toml::Table {
         toml::toml! {
             address = (address.to_string())
             weight = (i64::from(self.weight.get()))

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Backend, Balance, Config, Listener, Name, Route, State, Upstream, Vip, backend};
+use super::{Address, Backend, Balance, Config, Listener, Name, Route, State, Upstream, Vip, backend};
 use crate::Problems;
 use crate::config::v1 as pb;
 use crate::config::v1::edit::Edit;
@@ -154,7 +153,7 @@ fn remove<T>(map: &mut BTreeMap<Name, T>, kind: &str, name: &str, problems: &mut
     }
 }
 
-fn known_backend(upstream: &Upstream, name: &str, given: &str, problems: &mut Problems) -> Option<SocketAddr> {
+fn known_backend(upstream: &Upstream, name: &str, given: &str, problems: &mut Problems) -> Option<Address> {
     let found = given.parse().ok().filter(|a| upstream.backends.contains_key(a));
     if found.is_none() {
         let path = format!("upstreams.{name}.backends.{given}");

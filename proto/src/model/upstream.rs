@@ -1,9 +1,8 @@
 //! An upstream: a named group of backends.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
-use super::{Backend, Check, Name, words};
+use super::{Address, Backend, Check, Name, words};
 use crate::config::v1 as pb;
 use crate::{Problems, Table};
 
@@ -14,8 +13,8 @@ pub struct Upstream {
     pub balance: Balance,
     /// How health is found out.
     pub check: Check,
-    /// Keyed by address: that is a backend's identity.
-    pub backends: BTreeMap<SocketAddr, Backend>,
+    /// Keyed by address as written: that is a backend's identity.
+    pub backends: BTreeMap<Address, Backend>,
 }
 
 /// Who gets the next session.
@@ -37,7 +36,8 @@ impl Upstream {
             let path = format!("{path}.backends[{i}]");
             let Some((address, backend)) = Backend::check(&path, b, problems) else { continue };
             if backends.insert(address, backend).is_some() {
-                problems.add(format!("{path}.address"), address, "is there twice in this upstream", "keep one of them");
+                let path = format!("{path}.address");
+                problems.add(path, &b.address, "is there twice in this upstream", "keep one of them");
             }
         }
         Self {
@@ -52,7 +52,7 @@ impl Upstream {
             name: name.to_string(),
             balance: self.balance.into(),
             check: Some(self.check.message()),
-            backends: self.backends.iter().map(|(address, b)| b.message(*address)).collect(),
+            backends: self.backends.iter().map(|(address, b)| b.message(address)).collect(),
         }
     }
 
@@ -66,7 +66,7 @@ impl Upstream {
     }
 
     pub(super) fn table(&self) -> toml::Table {
-        let backends: Vec<toml::Table> = self.backends.iter().map(|(address, b)| b.table(*address)).collect();
+        let backends: Vec<toml::Table> = self.backends.iter().map(|(address, b)| b.table(address)).collect();
         let mut t = toml::toml! {
             balance = (self.balance.word())
             check = (self.check.table())

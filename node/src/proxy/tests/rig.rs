@@ -40,7 +40,8 @@ pub(super) fn active() -> Backend {
 /// An upstream that is never checked, so that a backend sees only clients.
 pub(super) fn unchecked(balance: Balance, backends: &[SocketAddr]) -> Upstream {
     let check = Check { kind: CheckKind::None, ..Check::default() };
-    Upstream { balance, check, backends: backends.iter().map(|a| (*a, active())).collect(), ..Upstream::default() }
+    let backends = backends.iter().map(|a| ((*a).into(), active())).collect();
+    Upstream { balance, check, backends, ..Upstream::default() }
 }
 
 pub(super) fn config(listener: SocketAddr, upstream: Upstream) -> Config {

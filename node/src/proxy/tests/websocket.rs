@@ -186,7 +186,7 @@ async fn least_sessions_counts_across_workers() {
 async fn round_robin_follows_the_weights() {
     let (a, b) = (echo_backend("a").await, echo_backend("b").await);
     let mut upstream = unchecked(Balance::RoundRobin, &[a, b]);
-    upstream.backends.get_mut(&a).unwrap().weight = 300.try_into().unwrap();
+    upstream.backends.get_mut(&a.into()).unwrap().weight = 300.try_into().unwrap();
     let rig = Rig::start(upstream).await;
     let mut open = Vec::new();
     for _ in 0..40 {
@@ -203,14 +203,14 @@ async fn a_backend_added_live_serves_the_next_session_and_nobody_notices() {
     let rig = Rig::start(unchecked(Balance::LeastSessions, &[a])).await;
     let (mut first, _) = rig.session().await;
     rig.edit(|u| {
-        u.backends.insert(b, active());
+        u.backends.insert(b.into(), active());
     });
     rig.eventually("known", |r| r.backends.len() == 2).await;
     let (mut second, answered) = rig.session().await;
     assert_eq!(answered, "b");
     echoes(&mut first, "untouched").await;
     // Drained, removed, added again: its session lives and is still counted.
-    rig.edit(|u| u.backends.get_mut(&b).unwrap().state = State::Draining);
+    rig.edit(|u| u.backends.get_mut(&b.into()).unwrap().state = State::Draining);
     let deadline = std::time::Instant::now() + PATIENCE;
     let mut more = vec![rig.session().await];
     while more.last().unwrap().1 == "b" {
@@ -223,12 +223,12 @@ async fn a_backend_added_live_serves_the_next_session_and_nobody_notices() {
         more.push(session);
     }
     rig.edit(|u| {
-        u.backends.remove(&b);
+        u.backends.remove(&b.into());
     });
     rig.eventually("removed", |r| r.backends.len() == 1).await;
     echoes(&mut second, "still here").await;
     rig.edit(|u| {
-        u.backends.insert(b, active());
+        u.backends.insert(b.into(), active());
     });
     rig.eventually("counted", |r| r.backends.iter().any(|x| x.address == b && x.sessions == 1)).await;
     echoes(&mut second, "and here").await;
@@ -295,7 +295,7 @@ async fn a_client_that_leaves_during_the_handshake_frees_its_place() {
     assert_eq!(told.recv().await, Some("came"));
     // With one each the heavier one is the less busy; with none at the silent one, that is.
     rig.edit(|u| {
-        u.backends.insert(good, Backend { weight: 150.try_into().unwrap(), ..active() });
+        u.backends.insert(good.into(), Backend { weight: 150.try_into().unwrap(), ..active() });
     });
     rig.eventually("known", |r| r.backends.len() == 2).await;
     let keep = rig.session().await;
@@ -368,13 +368,13 @@ async fn five_hundred_changes_touch_no_session() {
     for n in 0..250_u16 {
         let passing = std::net::SocketAddr::from(([127, 0, 0, 1], 20_000 + n));
         rig.edit(|u| {
-            u.backends.insert(passing, active());
-            u.backends.insert(b, active());
+            u.backends.insert(passing.into(), active());
+            u.backends.insert(b.into(), active());
         });
         tokio::task::yield_now().await;
         rig.edit(|u| {
-            u.backends.remove(&passing);
-            u.backends.remove(&b);
+            u.backends.remove(&passing.into());
+            u.backends.remove(&b.into());
         });
         tokio::task::yield_now().await;
     }

@@ -184,7 +184,7 @@ upstreams.x = "x": is no upstream here; known: chat, spare
 upstreams.chat.check.interval = "10ms": is too short; use 50ms or more
 upstreams.x = "x": is no upstream here; known: chat, spare
 upstreams.chat.backends.10.0.1.1:9000 = "10.0.1.1:9000": is a backend of this upstream already; use: tandemctl backend set
-upstreams.chat.backends.10.0.1.9.address = "10.0.1.9": is not an IP address and port; write it like "10.0.0.11:9000" or "[fd00::11]:9000"
+upstreams.chat.backends.10.0.1.9.address = "10.0.1.9": is neither an IP address nor a name with a port; write it like "10.0.0.11:9000", "[fd00::11]:9000", "chat.internal:9000" or "srv:_chat._tcp.internal"
 upstreams.chat.backends.10.0.1.9:9000.weight = "1001": is too large; use 1 to 1000; to take no new sessions, drain it
 upstreams.chat.backends: no backend was given; name its address
 upstreams.x = "x": is no upstream here; known: chat, spare
