@@ -40,6 +40,9 @@ pub(super) enum Failure {
     /// The connection ended before an answer, or the answer was no HTTP.
     #[error("the backend ended the connection without an answer")]
     Connection(#[source] hyper::Error),
+    /// The same, on a connection of its own.
+    #[error("the backend ended the connection without an answer")]
+    Broken(#[source] io::Error),
     /// It took the request and stayed silent.
     #[error("the backend gave no answer within {0:?}")]
     Silent(Duration),

@@ -1,36 +1,22 @@
 //! Moves bytes between two sockets until both directions have ended.
 //!
-//! The door is narrow on purpose: two sockets and what was read of them already go in, the reason of the end comes out,
-//! so that a splice in the kernel can stand behind it too.
+//! The door is narrow on purpose: two sockets and what was read of them already go in, the reason of the end comes out.
 //!
-//! ```text
-//!  each direction:   open ── end of stream ──► closing ── rest written, shutdown(WR) ──► done
-//!                     │ └─── receiver fails ──► deaf (read on, drop) ─── other direction done ──► done
-//!                     └───── sender fails: the session ends
-//! ```
 //! An idle session owns no buffer: each worker thread has one scratch, filled when a side is readable and written at
-//! once; only what did not fit is boxed. Run it as a task of its own: inside the HTTP task an idle session costs ten
-//! times the memory.
+//! once; only what did not fit is boxed. Run it as a task of its own: inside the HTTP task an idle session costs
+//! ten times the memory.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::Bytes;
 
-/// What one read can take: smaller costs CPU in bulk (64 KiB: 6 to 18 %), larger gains nothing.
-const SCRATCH: usize = 256 * 1024;
-/// Bytes one direction may move before the others of its worker have their turn.
-const TURN: usize = 2 * SCRATCH;
-
-thread_local! {
-    static SCRATCH_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
-}
+use super::lane::{Event, Lane, Socket, Stage};
 
 /// One end of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,8 +68,8 @@ pub(super) struct Moved {
 /// Relays until both directions have ended. `early` bytes were read before and go first.
 pub(super) fn relay<C, B>(client: C, backend: B, early: Early, moved: Rc<Moved>) -> Relay<C, B>
 where
-    C: AsyncRead + AsyncWrite + Unpin,
-    B: AsyncRead + AsyncWrite + Unpin,
+    C: Socket,
+    B: Socket,
 {
     moved.from_client.set(early.from_client.len() as u64);
     moved.from_backend.set(early.from_backend.len() as u64);
@@ -113,31 +99,34 @@ pub(super) struct Relay<C, B> {
 
 impl<C, B> Future for Relay<C, B>
 where
-    C: AsyncRead + AsyncWrite + Unpin,
-    B: AsyncRead + AsyncWrite + Unpin,
+    C: Socket,
+    B: Socket,
 {
     type Output = End;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
-        let this = self.get_mut();
-        let up = this.up.pump(cx, &mut this.client, &mut this.backend, &this.moved.from_client);
-        if let Some(end) = this.note(up, Side::Client, Side::Backend) {
+        self.get_mut().turn(cx)
+    }
+}
+
+impl<C: Socket, B: Socket> Relay<C, B> {
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let up = self.up.pump(cx, &mut self.client, &mut self.backend, &self.moved.from_client);
+        if let Some(end) = self.note(up, Side::Client, Side::Backend) {
             return Poll::Ready(end);
         }
-        let down = this.down.pump(cx, &mut this.backend, &mut this.client, &this.moved.from_backend);
-        if let Some(end) = this.note(down, Side::Backend, Side::Client) {
+        let down = self.down.pump(cx, &mut self.backend, &mut self.client, &self.moved.from_backend);
+        if let Some(end) = self.note(down, Side::Backend, Side::Client) {
             return Poll::Ready(end);
         }
-        match (this.up.stage, this.down.stage) {
+        match (self.up.stage, self.down.stage) {
             (Stage::Done, Stage::Done | Stage::Deaf) | (Stage::Deaf, Stage::Done) | (Stage::Deaf, Stage::Deaf) => {
-                Poll::Ready(this.end.unwrap_or(End { side: Side::Client, failure: None }))
+                Poll::Ready(self.end.unwrap_or(End { side: Side::Client, failure: None }))
             }
             _ => Poll::Pending,
         }
     }
-}
 
-impl<C, B> Relay<C, B> {
     /// Keeps the first reason; returns one that ends the session at once.
     fn note(&mut self, event: Option<Event>, from: Side, to: Side) -> Option<End> {
         let end = match event? {
@@ -148,151 +137,6 @@ impl<C, B> Relay<C, B> {
         self.end.get_or_insert(end);
         self.moved.closing.set(true);
         None
-    }
-}
-
-/// One direction.
-#[derive(Debug)]
-struct Lane {
-    /// Read but not yet written; nothing more is read while it is there.
-    rest: Option<Box<Bytes>>,
-    stage: Stage,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Open,
-    Closing,
-    Deaf,
-    Done,
-}
-
-/// What the other direction must know of.
-enum Event {
-    /// The sender closed its stream.
-    Ended,
-    SenderFailed(io::ErrorKind),
-    ReceiverFailed(io::ErrorKind),
-}
-
-/// How one move ended.
-enum Step {
-    /// This many bytes left the sender; zero is the end of its stream.
-    Took(usize),
-    /// The receiver is full; the rest is kept.
-    Full(usize),
-}
-
-impl Lane {
-    fn new(early: Bytes) -> Self {
-        Self { rest: (!early.is_empty()).then(|| Box::new(early)), stage: Stage::Open }
-    }
-
-    /// Moves what can be moved now, one turn at most. `None`: nothing to tell.
-    fn pump<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W, moved: &Cell<u64>) -> Option<Event>
-    where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
-    {
-        let mut turn = TURN;
-        let mut event = None;
-        loop {
-            match self.stage {
-                Stage::Done => return event,
-                Stage::Closing | Stage::Open => match self.flush(cx, to) {
-                    Poll::Pending => return event,
-                    Poll::Ready(Ok(())) if self.stage == Stage::Closing => {
-                        // The receiver may be gone by now; then there is nobody left to tell.
-                        if Pin::new(&mut *to).poll_shutdown(cx).is_ready() {
-                            self.stage = Stage::Done;
-                        }
-                        return event;
-                    }
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(e)) => {
-                        self.fail();
-                        return event.or(Some(Event::ReceiverFailed(e.kind())));
-                    }
-                },
-                Stage::Deaf => {}
-            }
-            let n = match self.step(cx, from, to) {
-                Poll::Pending => return event,
-                Poll::Ready(Ok(Step::Took(0))) => {
-                    event = Some(Event::Ended);
-                    self.stage = if self.stage == Stage::Deaf { Stage::Done } else { Stage::Closing };
-                    continue;
-                }
-                Poll::Ready(Ok(Step::Took(n))) => n,
-                Poll::Ready(Ok(Step::Full(n))) => {
-                    moved.set(moved.get() + n as u64);
-                    return event;
-                }
-                Poll::Ready(Err(told)) => {
-                    if matches!(told, Event::ReceiverFailed(_)) {
-                        self.fail();
-                    }
-                    return Some(told);
-                }
-            };
-            moved.set(moved.get() + n as u64);
-            turn = turn.saturating_sub(n);
-            if turn == 0 {
-                cx.waker().wake_by_ref();
-                return event;
-            }
-        }
-    }
-
-    /// The receiver takes nothing more. What the sender still says is read and dropped: unread bytes would make the
-    /// kernel answer it with a reset, and that can overtake the receiver's last words to it.
-    fn fail(&mut self) {
-        self.rest = None;
-        self.stage = Stage::Deaf;
-    }
-
-    /// Writes the rest of earlier reads.
-    fn flush<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<io::Result<()>> {
-        while let Some(rest) = &mut self.rest {
-            match ready!(Pin::new(&mut *to).poll_write(cx, rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                n => rest.advance(n),
-            }
-            if rest.is_empty() {
-                self.rest = None;
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// One read, written at once. `poll_read`, not `try_read`: only that forgets the readiness after a short read, and
-    /// saves the read that would find nothing.
-    fn step<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<Result<Step, Event>>
-    where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
-    {
-        SCRATCH_BUFFER.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(scratch);
-            ready!(Pin::new(from).poll_read(cx, &mut buffer)).map_err(|e| Event::SenderFailed(e.kind()))?;
-            let bytes = buffer.filled();
-            if self.stage == Stage::Deaf {
-                return Poll::Ready(Ok(Step::Took(bytes.len())));
-            }
-            let mut sent = 0;
-            while sent < bytes.len() {
-                match Pin::new(&mut *to).poll_write(cx, &bytes[sent..]) {
-                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(Event::ReceiverFailed(io::ErrorKind::WriteZero))),
-                    Poll::Ready(Ok(n)) => sent += n,
-                    Poll::Ready(Err(e)) => return Poll::Ready(Err(Event::ReceiverFailed(e.kind()))),
-                    Poll::Pending => {
-                        self.rest = Some(Box::new(Bytes::copy_from_slice(&bytes[sent..])));
-                        return Poll::Ready(Ok(Step::Full(bytes.len())));
-                    }
-                }
-            }
-            Poll::Ready(Ok(Step::Took(bytes.len())))
-        })
     }
 }
 
@@ -307,6 +151,7 @@ mod tests {
     use tokio::runtime::{Builder, LocalOptions};
     use tokio::task::JoinHandle;
 
+    use super::super::stream::Stream;
     use super::*;
 
     async fn pair() -> (TcpStream, TcpStream) {
@@ -325,7 +170,8 @@ mod tests {
             let (client, near) = pair().await;
             let (far, backend) = pair().await;
             let moved = Rc::new(Moved::default());
-            let task = tokio::task::spawn_local(relay(near, far, early, Rc::clone(&moved)));
+            let near_and_far = (Stream::from(near), Stream::from(far));
+            let task = tokio::task::spawn_local(relay(near_and_far.0, near_and_far.1, early, Rc::clone(&moved)));
             tokio::time::timeout(Duration::from_secs(20), story(client, backend, task, moved)).await.unwrap();
         });
     }
@@ -457,14 +303,5 @@ mod tests {
             heard_down.unwrap();
             assert!(a.iter().all(|b| *b == 1) && b.iter().all(|b| *b == 2));
         });
-    }
-
-    /// A reader that always has more, a writer that always takes it: a poll must end nevertheless.
-    #[test]
-    fn a_stream_without_end_leaves_turns_to_others() {
-        let (mut lane, moved) = (Lane::new(Bytes::new()), Cell::new(0));
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        assert!(lane.pump(&mut cx, &mut tokio::io::repeat(1), &mut tokio::io::sink(), &moved).is_none());
-        assert_eq!(moved.get(), TURN as u64);
     }
 }

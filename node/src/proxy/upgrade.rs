@@ -1,9 +1,6 @@
 //! The WebSocket handshake: checked (RFC 6455 section 4.2.1), taken to a backend, its answer checked too.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::Poll;
 
 use bytes::Bytes;
 use http::header::{
@@ -12,10 +9,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
-use http_body_util::Empty;
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, Connection};
-use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -26,6 +20,7 @@ use super::headers;
 use super::reply::Reply;
 use super::screen::names_websocket;
 use super::stream::Stream;
+use super::switch::{self, Said};
 use super::worker::Worker;
 
 /// A backend that agreed to a session.
@@ -51,15 +46,15 @@ pub(super) async fn open(
     let (mut parts, _) = request.into_parts();
     let accept = check(&parts)?;
     headers::for_backend(&mut parts.headers, asked.client.ip(), &asked.host);
-    switch(&mut parts.headers);
+    upgraded(&mut parts.headers);
     parts.uri = asked.target.clone();
-    parts.extensions.clear();
+    let request = switch::encode(&parts);
     let mut tried = Vec::new();
     let mut failure = None;
     while tried.len() < worker.limits.tries {
         let Some(place) = worker.place(&asked.upstream, &tried) else { break };
         let address = place.backend().address;
-        match attempt(worker, &place, &parts, &accept).await {
+        match attempt(worker, &place, &request, &accept).await {
             Ok(Answer::Yes(response, socket, early)) => {
                 worker.tally.handshakes.observe(began.elapsed());
                 return Ok((response, Some(Accepted { socket, early, place })));
@@ -110,7 +105,7 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     tokens.any(|t| t.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-fn switch(headers: &mut HeaderMap) {
+fn upgraded(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
 }
@@ -120,50 +115,26 @@ enum Answer {
     No(Response<Incoming>),
 }
 
-type Talk = Connection<TokioIo<Stream>, Empty<Bytes>>;
-
-async fn attempt(worker: &Worker, place: &Place, parts: &Parts, accept: &str) -> Result<Answer, Failure> {
+async fn attempt(worker: &Worker, place: &Place, request: &[u8], accept: &str) -> Result<Answer, Failure> {
     let socket = worker.dial(place).await?;
     let patience = worker.limits.upgrade;
-    let request = Request::from_parts(parts.clone(), Empty::new());
-    let spoken = tokio::time::timeout(patience, speak(socket, request));
-    let (response, mut talk, done) = spoken.await.unwrap_or(Err(Failure::Silent(patience)))?;
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        tokio::task::spawn_local(async move { drop(talk.await) });
-        let (mut parts, body) = response.into_parts();
-        headers::strip_hop_by_hop(&mut parts.headers);
-        return Ok(Answer::No(Response::from_parts(parts, body)));
-    }
-    verify(response.headers(), accept)?;
-    if !done {
-        poll_fn(|cx| talk.poll_without_shutdown(cx)).await.map_err(Failure::Connection)?;
-    }
-    let raw = talk.into_parts();
-    let (mut parts, _) = response.into_parts();
-    headers::strip_hop_by_hop(&mut parts.headers);
-    parts.headers.remove(CONTENT_LENGTH);
-    switch(&mut parts.headers);
-    parts.extensions.clear();
-    Ok(Answer::Yes(Response::from_parts(parts, Reply::empty()), raw.io.into_inner(), raw.read_buf))
-}
-
-/// Sends the handshake and reads the head of the answer, driving the connection here: a task of its own would keep the
-/// socket. `true`: the connection has nothing more to do.
-async fn speak(socket: Stream, request: Request<Empty<Bytes>>) -> Result<(Response<Incoming>, Talk, bool), Failure> {
-    let (mut sender, mut talk) = http1::handshake(TokioIo::new(socket)).await.map_err(Failure::Connection)?;
-    let mut done = false;
-    let mut answer = pin!(sender.send_request(request));
-    let response = poll_fn(|cx| {
-        if !done && let Poll::Ready(ended) = talk.poll_without_shutdown(cx) {
-            done = true;
-            if let Err(error) = ended {
-                return Poll::Ready(Err(error));
-            }
+    let said = tokio::time::timeout(patience, switch::ask(socket, request)).await;
+    match said.unwrap_or(Err(Failure::Silent(patience)))? {
+        Said::Switched(mut headers, socket, early) => {
+            verify(&headers, accept)?;
+            headers::strip_hop_by_hop(&mut headers);
+            headers.remove(CONTENT_LENGTH);
+            upgraded(&mut headers);
+            let mut response = Response::new(Reply::empty());
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            *response.headers_mut() = headers;
+            Ok(Answer::Yes(response, socket, early))
         }
-        answer.as_mut().poll(cx)
-    });
-    let response = response.await.map_err(Failure::Connection)?;
-    Ok((response, talk, done))
+        Said::Else(mut response) => {
+            headers::strip_hop_by_hop(response.headers_mut());
+            Ok(Answer::No(response))
+        }
+    }
 }
 
 /// RFC 6455 section 4.1: what a client must find in the answer, found here first, so that a broken backend is passed over.

@@ -161,6 +161,31 @@ async fn what_a_backend_answers_instead_of_101_is_the_answer() {
 }
 
 #[tokio::test]
+async fn answers_before_the_last_one_are_not_the_answer() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    let spy = Spy::new(move |mut socket, nth| async move {
+        until(&mut socket, "\r\n\r\n").await;
+        let last = if nth == 0 { switch("") } else { "HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n".into() };
+        for piece in [hints, &last] {
+            socket.write_all(piece.as_bytes()).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let body = if nth == 0 { "frames" } else { "4\r\nbusy\r\n0\r\n\r\n" };
+        socket.write_all(body.as_bytes()).await.unwrap();
+    })
+    .await;
+    let rig = Rig::start(unchecked(Balance::RoundRobin, &[spy.address])).await;
+    for (status, body) in [("101", "frames"), ("503", "4\r\nbusy\r\n0\r\n\r\n")] {
+        let mut client = rig.connect().await;
+        client.write_all(handshake("").as_bytes()).await.unwrap();
+        let answer = rest(&mut client).await;
+        let (head, after) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        assert_eq!(after, body);
+    }
+}
+
+#[tokio::test]
 async fn least_sessions_counts_across_workers() {
     let all = [echo_backend("a").await, echo_backend("b").await, echo_backend("c").await];
     let rig = Rig::start(unchecked(Balance::LeastSessions, &all)).await;
