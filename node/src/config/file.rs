@@ -39,6 +39,8 @@ pub struct NodeFile {
     pub vip: Provider,
     /// Data plane threads; `None`: one a core.
     pub workers: Option<usize>,
+    /// Data plane threads look for bytes instead of sleeping, while few sessions speak.
+    pub busy_poll: bool,
     /// How long live sessions may go on after the node was asked to stop.
     pub grace: Duration,
     /// Where machines that watch this node ask: `/healthz`, `/readyz`, `/metrics`; `None`: nowhere.
@@ -122,7 +124,7 @@ fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
     };
     let peers = peers(&mut top, problems);
     let vip = top.table("vip", problems).map_or(Some(Provider::None), |t| vip(t, problems));
-    let (workers, grace) = top.table("proxy", problems).map_or((None, None), |t| proxy(t, problems));
+    let (workers, busy_poll, grace) = top.table("proxy", problems).map_or((None, false, None), |t| proxy(t, problems));
     let http = top.table("admin", problems).and_then(|t| admin(t, problems));
     top.finish(problems);
     let me = name.as_ref().and_then(|name| peers.iter().find(|p| p.name == *name));
@@ -143,6 +145,7 @@ fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
         peers,
         vip: vip?,
         workers,
+        busy_poll,
         grace: grace.unwrap_or(Duration::from_secs(10)),
         http,
     })
@@ -252,11 +255,12 @@ fn vip(mut t: Table, problems: &mut Problems) -> Option<Provider> {
     vip
 }
 
-fn proxy(mut t: Table, problems: &mut Problems) -> (Option<usize>, Option<Duration>) {
+fn proxy(mut t: Table, problems: &mut Problems) -> (Option<usize>, bool, Option<Duration>) {
     let workers = t.number("workers", problems).map(|n| n as usize);
+    let busy_poll = t.flag("busy_poll", problems).unwrap_or(false);
     let grace = t.duration("grace", problems);
     t.finish(problems);
-    (workers, grace)
+    (workers, busy_poll, grace)
 }
 
 fn admin(mut t: Table, problems: &mut Problems) -> Option<SocketAddr> {
@@ -333,6 +337,14 @@ mod tests {
             ]
         );
         assert!(problems.iter().all(|p| !p.why.is_empty() && !p.mend.is_empty()), "{problems:?}");
+    }
+
+    #[test]
+    fn a_worker_sleeps_unless_told_to_look() {
+        assert!(!NodeFile::parse(GOOD).unwrap().busy_poll);
+        let with = |line: &str| NodeFile::parse(&format!("{GOOD}\n[proxy]\n{line}"));
+        assert!(with("busy_poll = true").unwrap().busy_poll);
+        assert!(with("busy_poll = \"yes\"").unwrap_err().to_string().contains("proxy.busy_poll"));
     }
 
     #[test]

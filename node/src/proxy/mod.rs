@@ -2,6 +2,7 @@
 
 mod backend;
 mod balance;
+mod busy_poll;
 mod connection;
 mod error;
 mod forward;

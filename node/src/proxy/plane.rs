@@ -14,6 +14,7 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::busy_poll;
 use super::listener::{self, Presence, Sharing};
 use super::settings::{BackendReport, ListenerReport, Listening, Reach, Report, Settings};
 use super::steward::{Board, Steward};
@@ -94,8 +95,13 @@ pub fn start(
     for (i, tally) in tallies.iter().enumerate() {
         let (sender, orders) = mpsc::unbounded_channel();
         let (limits, table, tally) = (settings.limits, table.clone(), Arc::clone(tally));
-        let thread =
-            Thread::start(format!("worker-{i}"), move || Rc::new(Worker::new(limits, table, tally)).run(orders))?;
+        let busy_poll = settings.busy_poll;
+        let thread = Thread::start(format!("worker-{i}"), move || {
+            if busy_poll {
+                tokio::task::spawn_local(busy_poll::keep_looking());
+            }
+            Rc::new(Worker::new(limits, table, tally)).run(orders)
+        })?;
         workers.push((sender, thread));
     }
     let board = Arc::<Board>::default();

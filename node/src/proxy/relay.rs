@@ -16,6 +16,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+use super::busy_poll;
 use super::lane::{Event, Lane, Socket, Stage};
 
 /// One end of a session.
@@ -65,6 +66,12 @@ pub(super) struct Moved {
     pub(super) closing: Cell<bool>,
 }
 
+impl Moved {
+    fn total(&self) -> u64 {
+        self.from_client.get().wrapping_add(self.from_backend.get())
+    }
+}
+
 /// Relays until both directions have ended. `early` bytes were read before and go first.
 pub(super) fn relay<C, B>(client: C, backend: B, early: Early, moved: Rc<Moved>) -> Relay<C, B>
 where
@@ -105,7 +112,13 @@ where
     type Output = End;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
-        self.get_mut().turn(cx)
+        let this = self.get_mut();
+        let before = this.moved.total();
+        let ended = this.turn(cx);
+        if this.moved.total() != before {
+            busy_poll::moved(Rc::as_ptr(&this.moved).addr());
+        }
+        ended
     }
 }
 

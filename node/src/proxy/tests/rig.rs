@@ -67,11 +67,18 @@ impl Rig {
     }
 
     pub(super) async fn limited(upstream: Upstream, limits: Limits) -> Self {
+        Self::with(upstream, |settings| settings.limits = limits).await
+    }
+
+    /// With other settings than the usual ones.
+    pub(super) async fn with(upstream: Upstream, change: impl FnOnce(&mut Settings)) -> Self {
         let address = free_address();
         let config = watch::Sender::new(Arc::new(config(address, upstream)));
         let here = Reach { away: BTreeSet::new(), absent: Absent::CannotListen };
         let reach = watch::Sender::new(Arc::new(here));
-        let proxy = start(&Settings { workers: 2, limits }, config.subscribe(), reach.subscribe()).unwrap();
+        let mut settings = Settings { workers: 2, busy_poll: false, limits: Limits::default() };
+        change(&mut settings);
+        let proxy = start(&settings, config.subscribe(), reach.subscribe()).unwrap();
         let rig = Self { address, config, reach, proxy };
         rig.eventually("bound", |r| r.listeners.iter().all(|l| l.state == Listening::Bound)).await;
         rig

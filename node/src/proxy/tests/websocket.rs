@@ -186,6 +186,21 @@ async fn answers_before_the_last_one_are_not_the_answer() {
 }
 
 #[tokio::test]
+async fn a_worker_that_looks_for_bytes_relays_them_like_one_that_sleeps() {
+    let backend = echo_backend("b1").await;
+    let rig = Rig::with(unchecked(Balance::RoundRobin, &[backend]), |settings| settings.busy_poll = true).await;
+    let mut sessions = Vec::new();
+    // More than it looks for at once.
+    for n in 0..24 {
+        sessions.push(rig.session().await.0);
+        for socket in &mut sessions {
+            echoes(socket, &n.to_string()).await;
+        }
+    }
+    echoes(&mut sessions[0], &"x".repeat(3 << 20)).await;
+}
+
+#[tokio::test]
 async fn least_sessions_counts_across_workers() {
     let all = [echo_backend("a").await, echo_backend("b").await, echo_backend("c").await];
     let rig = Rig::start(unchecked(Balance::LeastSessions, &all)).await;
