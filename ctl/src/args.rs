@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Parser, Subcommand};
-use tandem_proto::model::{Balance, CheckKind};
+use tandem_proto::model::{Balance, CheckKind, CheckMethod};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -101,8 +101,8 @@ pub(crate) enum Upstream {
     },
     /// Change how sessions are shared out or backends are checked; what is not named stays.
     #[command(
-        group(ArgGroup::new("any").args(["balance", "check", "check_interval", "check_timeout", "check_rise", "check_fall"]).multiple(true).required(true)),
-        after_help = "Example: tandemctl upstream set chat --balance least_sessions --check-interval 500ms"
+        group(ArgGroup::new("any").args(["balance", "check", "check_interval", "check_timeout", "check_rise", "check_fall", "check_jitter", "check_port", "check_method", "check_path", "check_host", "check_status", "check_body", "check_subprotocol", "check_echo", "eject_after", "eject_base", "eject_max", "eject_share"]).multiple(true).required(true)),
+        after_help = "Example: tandemctl upstream set chat --balance least_sessions --check http --check-path /healthz --check-status 200-299"
     )]
     Set {
         name: String,
@@ -141,6 +141,45 @@ pub(crate) struct How {
     /// Failures in a row that take it down.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) check_fall: Option<u32>,
+    /// Percent of the interval by which each pause is shorter or longer, by chance.
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=50))]
+    pub(crate) check_jitter: Option<u32>,
+    /// Check this port instead of the backend's own; 0: its own again.
+    #[arg(long, value_name = "PORT")]
+    pub(crate) check_port: Option<u16>,
+    /// http: how to ask.
+    #[arg(long, value_name = "METHOD", value_parser = words(CheckMethod::WORDS))]
+    pub(crate) check_method: Option<CheckMethod>,
+    /// http, websocket: path to ask for.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) check_path: Option<String>,
+    /// http, websocket: the Host header; "": the backend's name or address.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) check_host: Option<String>,
+    /// http: the good statuses, like 204 or 200-299,404.
+    #[arg(long, value_name = "STATUSES", value_delimiter = ',')]
+    pub(crate) check_status: Vec<String>,
+    /// http: text that the first 64 KiB of the body must have; "": none.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) check_body: Option<String>,
+    /// websocket: subprotocol that must be agreed to; "": none.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) check_subprotocol: Option<String>,
+    /// websocket: text message that must come back; "": none is sent.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) check_echo: Option<String>,
+    /// Take a backend out after this many failed connections and handshakes of clients in a row; 0: never.
+    #[arg(long, value_name = "N")]
+    pub(crate) eject_after: Option<u32>,
+    /// How long it is out the first time; each further time is twice as long.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) eject_base: Option<Duration>,
+    /// How long it is out at most.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) eject_max: Option<Duration>,
+    /// Percent of the backends that may be out at once; one always may, and never the last.
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) eject_share: Option<u32>,
 }
 
 /// A backend as `--backend` names it.
@@ -155,7 +194,7 @@ pub(crate) struct Weighted {
 pub(crate) struct Backends {
     /// Their upstream.
     pub(crate) upstream: String,
-    /// "ip:port".
+    /// "ip:port", "name:port" (every address of that name), or "srv:name" (what its SRV records tell).
     #[arg(required = true, value_name = "ADDR")]
     pub(crate) addresses: Vec<String>,
 }

@@ -6,10 +6,12 @@ mod address;
 mod backend;
 mod check;
 mod edit;
+mod eject;
 mod links;
 mod listener;
 mod name;
 mod route;
+mod statuses;
 mod upstream;
 mod vip;
 mod words;
@@ -19,10 +21,12 @@ use std::sync::Arc;
 
 pub use address::{Address, Mistake as AddressMistake};
 pub use backend::{Backend, DEFAULT_WEIGHT, MAX_WEIGHT, State};
-pub use check::{Check, CheckKind};
+pub use check::{Check, CheckKind, CheckMethod};
+pub use eject::Eject;
 pub use listener::Listener;
 pub use name::Name;
 pub use route::{Host, Route};
+pub use statuses::Statuses;
 pub use upstream::{Balance, Upstream};
 pub use vip::Vip;
 

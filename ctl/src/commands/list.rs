@@ -23,9 +23,13 @@ pub(super) async fn upstreams(client: &Client) -> Result<Told, Error> {
 }
 
 fn check(upstream: &Upstream) -> String {
-    match upstream.check.kind {
+    let check = &upstream.check;
+    let every = format!("every {}", humantime::format_duration(check.interval));
+    match check.kind {
         CheckKind::None => "none".to_owned(),
-        CheckKind::Tcp => format!("tcp every {}", humantime::format_duration(upstream.check.interval)),
+        kind @ (CheckKind::Tcp | CheckKind::Tls) => format!("{kind} {every}"),
+        CheckKind::Http => format!("{} {} {every}, {}", check.method, check.path, check.statuses),
+        kind @ CheckKind::Websocket => format!("{kind} {} {every}", check.path),
     }
 }
 

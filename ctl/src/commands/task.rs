@@ -6,7 +6,7 @@ use tandem_proto::admin::v1::MoveVipRequest;
 use tandem_proto::config::v1 as pb;
 use tandem_proto::config::v1::edit::Edit;
 
-use super::words::{backend, check, several};
+use super::words::{backend, check, eject, several};
 use crate::args::{Backend, Backends, Command, Config, Listener, Route, Upstream, Vip};
 
 /// What a command line asks for.
@@ -82,6 +82,7 @@ impl Task {
                     name,
                     balance: how.balance.map_or(0, |b| pb::Balance::from(b).into()),
                     check: check(&how),
+                    eject: eject(&how),
                     backends: backends.into_iter().map(backend).collect(),
                     ..Default::default()
                 };
@@ -91,7 +92,13 @@ impl Task {
                 let done = format!("upstream {name} set");
                 let balance = how.balance.map(|b| pb::Balance::from(b).into());
                 Self::one(
-                    Edit::SetUpstream(pb::SetUpstream { name, balance, check: check(&how), ..Default::default() }),
+                    Edit::SetUpstream(pb::SetUpstream {
+                        name,
+                        balance,
+                        check: check(&how),
+                        eject: eject(&how),
+                        ..Default::default()
+                    }),
                     done,
                 )
             }

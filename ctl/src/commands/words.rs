@@ -16,9 +16,28 @@ pub(super) fn check(how: &How) -> Option<pb::Check> {
         timeout_ms: how.check_timeout.map_or(0, millis),
         rise: how.check_rise.unwrap_or(0),
         fall: how.check_fall.unwrap_or(0),
-        ..Default::default()
+        jitter_percent: how.check_jitter,
+        port: how.check_port.map(Into::into),
+        method: how.check_method.map_or(0, |method| pb::CheckMethod::from(method).into()),
+        path: how.check_path.clone(),
+        host: how.check_host.clone(),
+        statuses: how.check_status.clone(),
+        body: how.check_body.clone(),
+        subprotocol: how.check_subprotocol.clone(),
+        echo: how.check_echo.clone(),
     };
     (check != pb::Check::default()).then_some(check)
+}
+
+/// The ejection that `how` asks for; `None` if it says nothing of it.
+pub(super) fn eject(how: &How) -> Option<pb::Eject> {
+    let eject = pb::Eject {
+        after: how.eject_after,
+        base_ms: how.eject_base.map_or(0, millis),
+        max_ms: how.eject_max.map_or(0, millis),
+        share_percent: how.eject_share.unwrap_or(0),
+    };
+    (eject != pb::Eject::default()).then_some(eject)
 }
 
 /// Zero would mean the default: less than a millisecond is one.

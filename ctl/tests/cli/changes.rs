@@ -28,7 +28,7 @@ async fn upstreams() {
     assert_eq!(out, "revision 4: upstream chat added with backends 1.2.3.4:5, 1.2.3.5:5\n");
     let [Edit::AddUpstream(u)] = edits.as_slice() else { panic!("{edits:?}") };
     assert_eq!((u.name.as_str(), u.balance()), ("chat", pb::Balance::LeastSessions));
-    let check = u.check.unwrap();
+    let check = u.check.clone().unwrap();
     assert_eq!((check.kind(), check.interval_ms, check.timeout_ms), (pb::CheckKind::None, 200, 0));
     let backends: Vec<_> = u.backends.iter().map(|b| (b.address.as_str(), b.weight)).collect();
     assert_eq!(backends, [("1.2.3.4:5", 7), ("1.2.3.5:5", 0)]);
@@ -37,6 +37,22 @@ async fn upstreams() {
     assert_eq!(out, "revision 4: upstream chat set\n");
     let set =
         pb::SetUpstream { name: "chat".into(), balance: Some(pb::Balance::RoundRobin.into()), ..Default::default() };
+    assert_eq!(edits, [Edit::SetUpstream(set)]);
+
+    let (_, edits) = asked(
+        "upstream set chat --check http --check-path /healthz --check-status 200-299,404 --check-body ok --check-port 81 --eject-after 0",
+    )
+    .await;
+    let check = pb::Check {
+        kind: pb::CheckKind::Http.into(),
+        path: Some("/healthz".into()),
+        statuses: vec!["200-299".into(), "404".into()],
+        body: Some("ok".into()),
+        port: Some(81),
+        ..Default::default()
+    };
+    let eject = pb::Eject { after: Some(0), ..Default::default() };
+    let set = pb::SetUpstream { name: "chat".into(), check: Some(check), eject: Some(eject), ..Default::default() };
     assert_eq!(edits, [Edit::SetUpstream(set)]);
 
     let (out, edits) = asked("upstream rm chat game").await;

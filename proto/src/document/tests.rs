@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,9 @@ use proptest::collection::btree_map;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Address, Backend, Balance, Check, CheckKind, Host, Listener, Name, Route, State, Upstream, Vip};
+use crate::model::{
+    Address, Backend, Balance, Check, CheckKind, Eject, Host, Listener, Name, Route, State, Upstream, Vip,
+};
 
 fn meant(text: &str) -> Config {
     Config::try_from(&parse(text).unwrap()).unwrap()
@@ -41,24 +43,53 @@ fn backends() -> impl Strategy<Value = Backend> {
     })
 }
 
-fn upstreams() -> impl Strategy<Value = Arc<Upstream>> {
-    let check = (any::<bool>(), 50u64..1_000_000, 1u64..1_000_000, 1u32.., 1u32..);
-    (any::<bool>(), check, btree_map(places(), backends(), 0..4)).prop_map(|(least, check, backends)| {
-        let (tcp, interval, timeout, rise, fall) = check;
-        Arc::new(Upstream {
-            balance: if least { Balance::LeastSessions } else { Balance::RoundRobin },
-            check: Check {
-                kind: if tcp { CheckKind::Tcp } else { CheckKind::None },
-                interval: Duration::from_millis(interval),
-                timeout: Duration::from_millis(timeout),
-                rise: NonZeroU32::new(rise).unwrap(),
-                fall: NonZeroU32::new(fall).unwrap(),
-                ..Check::default()
-            },
-            backends,
-            ..Upstream::default()
-        })
+fn checks() -> impl Strategy<Value = Check> {
+    let times = (50u64..1_000_000, 1u64..1_000_000, 1u32.., 1u32.., 0u32..=50, 0u16..);
+    let asked = ("/[a-z?=]{0,9}", prop::option::of("[a-z.]{1,9}"), prop::option::of("\\PC{1,9}"));
+    let kind = prop::sample::select(CheckKind::WORDS);
+    (kind, times, asked).prop_map(|((_, kind), (interval, timeout, rise, fall, jitter, port), (path, host, text))| {
+        let any = Check {
+            kind,
+            interval: Duration::from_millis(interval),
+            timeout: Duration::from_millis(timeout),
+            rise: NonZeroU32::new(rise).unwrap(),
+            fall: NonZeroU32::new(fall).unwrap(),
+            jitter,
+            port: NonZeroU16::new(port),
+            ..Check::default()
+        };
+        match kind {
+            CheckKind::None | CheckKind::Tcp | CheckKind::Tls => any,
+            CheckKind::Http => Check { path, host, statuses: "200-299, 404".parse().unwrap(), body: text, ..any },
+            CheckKind::Websocket => {
+                let subprotocol = host.as_ref().map(|_| "v1.chat".to_owned());
+                Check { path, host, echo: text, subprotocol, ..any }
+            }
+        }
     })
+}
+
+fn ejects() -> impl Strategy<Value = Eject> {
+    (any::<u32>(), 1u64..1000, 1000u64..1_000_000, 1u32..=100).prop_map(|(after, base, max, share)| Eject {
+        after,
+        base: Duration::from_millis(base),
+        max: Duration::from_millis(max),
+        share,
+    })
+}
+
+fn upstreams() -> impl Strategy<Value = Arc<Upstream>> {
+    (any::<bool>(), checks(), ejects(), btree_map(places(), backends(), 0..4)).prop_map(
+        |(least, check, eject, backends)| {
+            Arc::new(Upstream {
+                balance: if least { Balance::LeastSessions } else { Balance::RoundRobin },
+                check,
+                eject,
+                backends,
+                ..Upstream::default()
+            })
+        },
+    )
 }
 
 /// Any config that can be meant: routes lead to upstreams that are there, nothing claims another's place.
@@ -222,7 +253,7 @@ fn all_mistakes_are_told_at_once_with_path_and_value() {
     let expected = r#"
 routes.e.hots = "x": is not a known key; known here: host, path, upstream
 upstreams.chat.balance = "fastest": is not known here; use one of: round_robin, least_sessions
-upstreams.chat.check.kind = "udp": is not known here; use one of: none, tcp
+upstreams.chat.check.kind = "udp": is not known here; use one of: none, tcp, http, websocket, tls
 upstreams.chat.check.rise = "0": is out of range; use a number from 1 to 4294967295
 upstreams.chat.backends[1].state = "asleep": is not known here; use one of: active, draining
 colour = "blue": is not a known key; known here: listeners, routes, upstreams, vips

@@ -75,12 +75,13 @@ impl Config {
     }
 
     fn set_upstream(&mut self, set: &pb::SetUpstream, problems: &mut Problems) {
-        let path = format!("upstreams.{}.check", set.name);
+        let path = format!("upstreams.{}", set.name);
         let Some(upstream) = self.upstream_mut(&set.name, problems) else { return };
         if let Some(b) = set.balance {
             upstream.balance = Balance::said(b).unwrap_or_default();
         }
-        upstream.check = upstream.check.merged(&path, set.check.as_ref(), problems);
+        upstream.check = upstream.check.merged(&format!("{path}.check"), set.check.as_ref(), problems);
+        upstream.eject = upstream.eject.merged(&format!("{path}.eject"), set.eject.as_ref(), problems);
     }
 
     fn remove_upstream(&mut self, name: &str, problems: &mut Problems) {

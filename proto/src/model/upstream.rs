@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Address, Backend, Check, Name, words};
+use super::{Address, Backend, Check, Eject, Name, words};
 use crate::config::v1 as pb;
 use crate::{Problems, Table};
 
@@ -13,6 +13,8 @@ pub struct Upstream {
     pub balance: Balance,
     /// How health is found out.
     pub check: Check,
+    /// What takes a backend out that its checks find healthy.
+    pub eject: Eject,
     /// Keyed by address as written: that is a backend's identity.
     pub backends: BTreeMap<Address, Backend>,
 }
@@ -43,6 +45,7 @@ impl Upstream {
         Self {
             balance: Balance::said(given.balance).unwrap_or_default(),
             check: Check::default().merged(&format!("{path}.check"), given.check.as_ref(), problems),
+            eject: Eject::default().merged(&format!("{path}.eject"), given.eject.as_ref(), problems),
             backends,
         }
     }
@@ -52,6 +55,7 @@ impl Upstream {
             name: name.to_string(),
             balance: self.balance.into(),
             check: Some(self.check.message()),
+            eject: self.eject.message(),
             backends: self.backends.iter().map(|(address, b)| b.message(address)).collect(),
         }
     }
@@ -61,6 +65,7 @@ impl Upstream {
             name,
             balance: words::read(t, "balance", Balance::WORDS, problems),
             check: t.table("check", problems).map(|t| Check::read(t, problems)),
+            eject: t.table("eject", problems).map(|t| Eject::read(t, problems)),
             backends: t.list("backends", problems).into_iter().map(|t| Backend::read(t, problems)).collect(),
         }
     }
@@ -71,6 +76,9 @@ impl Upstream {
             balance = (self.balance.word())
             check = (self.check.table())
         };
+        if let Some(eject) = self.eject.table() {
+            t.insert("eject".to_owned(), eject.into());
+        }
         if !backends.is_empty() {
             t.insert("backends".to_owned(), backends.into());
         }
