@@ -30,6 +30,7 @@ pub mod admin {
 pub mod document;
 pub mod model;
 mod problem;
+pub mod routing;
 mod table;
 
 pub use problem::Problems;

@@ -25,7 +25,11 @@ pub use check::{Check, CheckKind, CheckMethod};
 pub use eject::Eject;
 pub use listener::Listener;
 pub use name::Name;
-pub use route::{Host, Route};
+pub use route::{
+    Action, Condition, HeaderOps, Host, MAX_BODY, Matching, NewHost, NewPath, Origin, Origins, Path, Pattern, Place,
+    Redirect, Respond, Rewrite, Route, Template, Test, Unwelcome, Var, WebSocketUse, without_port,
+};
+pub(crate) use route::{Value, bare};
 pub use statuses::Statuses;
 pub use upstream::{Balance, Upstream};
 pub use vip::Vip;
@@ -33,13 +37,13 @@ pub use vip::Vip;
 use crate::config::v1 as pb;
 use crate::{Problems, Table};
 
-/// One checked config. Cheap to clone: upstreams, the only large part, are shared.
+/// One checked config. Cheap to clone: routes and upstreams, the only large parts, are shared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Config {
     /// Where clients connect to.
     pub listeners: BTreeMap<Name, Listener>,
     /// Which request goes where; each names an upstream that exists.
-    pub routes: BTreeMap<Name, Route>,
+    pub routes: BTreeMap<Name, Arc<Route>>,
     /// Who answers.
     pub upstreams: BTreeMap<Name, Arc<Upstream>>,
     /// Addresses that one node at a time holds.
@@ -65,7 +69,7 @@ impl TryFrom<&pb::Config> for Config {
         for r in &given.routes {
             let path = format!("routes.{}", r.name);
             let route = Route::check(&path, r, &mut problems);
-            put(&mut config.routes, &path, &r.name, route, &mut problems);
+            put(&mut config.routes, &path, &r.name, route.map(Arc::new), &mut problems);
         }
         for v in &given.vips {
             let path = format!("vips.{}", v.name);
@@ -131,7 +135,7 @@ pub(crate) fn tables(config: &Config) -> toml::Table {
     }
     let kinds = [
         ("listeners", named(config.listeners.iter(), Listener::table)),
-        ("routes", named(config.routes.iter(), Route::table)),
+        ("routes", named(config.routes.iter().map(|(n, r)| (n, &**r)), Route::table)),
         ("upstreams", named(config.upstreams.iter().map(|(n, u)| (n, &**u)), Upstream::table)),
         ("vips", named(config.vips.iter(), Vip::table)),
     ];

@@ -22,10 +22,11 @@ const FLOORS: [(&str, u8); 9] = [
 const STRANGERS: [(&str, &str); 1] = [("proxy", "control")];
 
 /// Rooms whose time and chance are arguments.
-const PURE: [&str; 8] = [
+const PURE: [&str; 9] = [
     "control/state.rs",
     "control/standing.rs",
     "vip/lease.rs",
+    "proxy/rewrite.rs",
     "proxy/route.rs",
     "proxy/balance.rs",
     "proxy/health.rs",

@@ -61,8 +61,8 @@ async fn write(admin: Admin, stop: Arc<AtomicBool>) -> Vec<(Command, u64)> {
         let route = Route {
             name: format!("written-{n}"),
             host: format!("host-{n}.example"),
-            path: String::new(),
             upstream: "chat".to_owned(),
+            ..Default::default()
         };
         let command = command(Edit::AddRoute(route));
         let revision = admin.send(&command, Duration::from_secs(20)).await.expect("a majority lives");

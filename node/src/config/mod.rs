@@ -3,4 +3,4 @@
 mod file;
 
 pub use file::{NodeFile, Peer, Profile, Provider, Role};
-pub use tandem_proto::model;
+pub use tandem_proto::{model, routing};

@@ -20,7 +20,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::error::{Error, Failure};
 use super::relay::{Early, Moved, relay};
-use super::reply::{Reply, text};
+use super::reply::{self, Reply, text};
+use super::route::{Goal, Taken};
 use super::screen::{MAX_FIELDS, names_websocket};
 use super::screened::{Answerable, Exchange, OpenExchange, Patience, Screened};
 use super::sessions::Parties;
@@ -30,6 +31,7 @@ use super::tally::Upgrade;
 use super::upgrade::Accepted;
 use super::worker::{Alive, Worker};
 use super::{forward, upgrade};
+use crate::config::routing::Head;
 
 /// How long a last word to a client may take to be written and to be read.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -40,9 +42,11 @@ pub(super) struct Asked {
     pub(super) client: SocketAddr,
     /// As the client wrote it; empty if it wrote none (HTTP/1.0).
     pub(super) host: HeaderValue,
-    /// Path and query.
+    /// Path and query, as the route rewrites them.
     pub(super) target: Uri,
     pub(super) upstream: Arc<Upstream>,
+    /// What the client asked, and the route that took it.
+    pub(super) taken: Taken,
 }
 
 impl Asked {
@@ -146,13 +150,12 @@ pub(super) async fn serve(worker: Rc<Worker>, arrival: Arrival, alive: Alive) {
 async fn answer(talk: &Conversation, exchange: OpenExchange, request: Request<Incoming>) -> Response<Reply> {
     let websocket = request.headers().get_all(UPGRADE).iter().any(|v| names_websocket(v.as_bytes()));
     let tally = &talk.worker.tally;
-    let answered = match route(talk, &request) {
-        Ok(asked) if websocket => upgrade::open(&talk.worker, &asked, request).await.map(|(response, accepted)| {
-            *talk.accepted.borrow_mut() = accepted;
-            response
-        }),
-        Ok(asked) => forward::forward(&talk.worker, &asked, request).await,
-        Err(error) => Err(error),
+    let (taken, answered) = match route(talk, &request, websocket) {
+        Ok(taken) => {
+            let answered = follow(talk, &taken, request, websocket).await;
+            (Some(taken), answered)
+        }
+        Err(error) => (None, Err(error)),
     };
     let broken = talk.exchange.refusal();
     let declined = answered.is_ok();
@@ -165,6 +168,9 @@ async fn answer(talk: &Conversation, exchange: OpenExchange, request: Request<In
             explain(talk, &error)
         }
     };
+    if let Some(taken) = &taken {
+        taken.change_response(response.headers_mut());
+    }
     match response.status() {
         StatusCode::SWITCHING_PROTOCOLS => tally.upgrade(Upgrade::Accepted),
         _ if websocket && declined => tally.upgrade(Upgrade::Declined),
@@ -178,7 +184,8 @@ async fn answer(talk: &Conversation, exchange: OpenExchange, request: Request<In
     response.map(|body| body.during(exchange))
 }
 
-fn route(talk: &Conversation, request: &Request<Incoming>) -> Result<Asked, Error> {
+/// Which route takes a request.
+fn route(talk: &Conversation, request: &Request<Incoming>, websocket: bool) -> Result<Taken, Error> {
     let uri = request.uri();
     // RFC 9112 section 3.2.2: a target that is a whole URL overrules Host.
     let host = match uri.authority() {
@@ -188,10 +195,49 @@ fn route(talk: &Conversation, request: &Request<Incoming>) -> Result<Asked, Erro
     let host = host.ok_or(Error::Request("the target's host is no host"))?;
     let name = host.to_str().map_err(|_| Error::Request("Host is no host"))?;
     let table = talk.worker.table();
-    let upstream = table.routes.find(name, uri.path());
-    let upstream = upstream.ok_or_else(|| Error::NoRoute { host: name.to_owned(), path: uri.path().to_owned() })?;
-    let path = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-    Ok(Asked { client: talk.client, target: Uri::from(path), upstream: Arc::clone(upstream), host })
+    let head = Head {
+        listener: &talk.listener.name,
+        host: name,
+        path: uri.path(),
+        query: uri.query(),
+        method: request.method(),
+        headers: request.headers(),
+        websocket,
+    };
+    let route = table.routes.find(&head);
+    let route = route.ok_or_else(|| Error::NoRoute { host: name.to_owned(), path: uri.path().to_owned() })?;
+    Ok(Taken {
+        route: Arc::clone(route),
+        listener: Arc::clone(&talk.listener),
+        client: talk.client.ip(),
+        asked: uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")),
+        host,
+    })
+}
+
+/// Does what the route says.
+async fn follow(
+    talk: &Conversation,
+    taken: &Taken,
+    request: Request<Incoming>,
+    websocket: bool,
+) -> Result<Response<Reply>, Error> {
+    if websocket {
+        taken.admit(request.headers())?;
+    }
+    let upstream = match &taken.route.goal {
+        Goal::Upstream(upstream) => Arc::clone(upstream),
+        Goal::Redirect(redirect) => return Ok(reply::redirect(redirect.status, taken.location(redirect)?)),
+        Goal::Respond(respond) => return Ok(reply::fixed(respond)),
+    };
+    let target = Uri::from(taken.target()?);
+    let asked = Asked { client: talk.client, host: taken.host.clone(), target, upstream, taken: taken.clone() };
+    if !websocket {
+        return forward::forward(&talk.worker, &asked, request).await;
+    }
+    let (response, accepted) = upgrade::open(&talk.worker, &asked, request).await?;
+    *talk.accepted.borrow_mut() = accepted;
+    Ok(response)
 }
 
 fn explain(talk: &Conversation, error: &Error) -> Response<Reply> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::config::model::Name;
+use crate::config::model::{Name, Unwelcome};
 
 /// Why a request is not answered by a backend. The text is for the client: it names the upstream, never a backend.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +14,9 @@ pub(super) enum Error {
     /// The operator has no route for it, or the client asks the wrong server.
     #[error("no route takes {host:?} with path {path:?}")]
     NoRoute { host: String, path: String },
+    /// A page that may not open WebSockets (RFC 6455 section 10.2). The operator may let it.
+    #[error("{why}; the operator can allow it: tandemctl route set {route} --origin …")]
+    Origin { route: Name, why: Unwelcome },
     /// The operator must mend the upstream.
     #[error("no backend of upstream {0} is up and active")]
     NobodyUp(Name),
@@ -64,6 +67,7 @@ impl Error {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::NoRoute { .. } => StatusCode::NOT_FOUND,
+            Self::Origin { .. } => StatusCode::FORBIDDEN,
             Self::NobodyUp(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Tried { failure: Failure::Silent(_), .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Tried { .. } => StatusCode::BAD_GATEWAY,

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -43,6 +43,9 @@ pub(super) async fn forward(
     for _ in 0..worker.limits.tries {
         let Some(place) = worker.place(&asked.upstream, &tried) else { break };
         let address = place.backend().address;
+        if let Some(host) = asked.taken.new_host(address) {
+            request.headers_mut().insert(HOST, host);
+        }
         let (mut sender, pooled) = match connection(worker, &place).await {
             Ok(connection) => connection,
             Err(failed) => {
@@ -75,6 +78,7 @@ pub(super) async fn forward(
 
 fn prepare(parts: &mut Parts, asked: &Asked, body: &Incoming) {
     headers::for_backend(&mut parts.headers, asked.client.ip(), &asked.host);
+    asked.taken.change_request(&mut parts.headers);
     parts.uri = asked.target.clone();
     parts.version = Version::HTTP_11;
     parts.extensions.clear();

@@ -16,6 +16,7 @@ mod pool;
 mod probe;
 mod relay;
 mod reply;
+mod rewrite;
 mod route;
 mod screen;
 mod screened;

@@ -4,13 +4,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{Response, StatusCode};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::backend::Place;
 use super::pool::Lease;
 use super::screened::OpenExchange;
+use crate::config::model::Respond;
 
 /// An answer's body.
 #[derive(Debug)]
@@ -59,6 +60,31 @@ pub(super) fn text(status: StatusCode, line: &str) -> Response<Reply> {
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
+}
+
+/// Sends a client elsewhere.
+pub(super) fn redirect(status: u16, location: HeaderValue) -> Response<Reply> {
+    let mut response = Response::new(Reply::empty());
+    *response.status_mut() = known(status);
+    response.headers_mut().insert(LOCATION, location);
+    response
+}
+
+/// What a route always answers.
+pub(super) fn fixed(respond: &Respond) -> Response<Reply> {
+    // An empty body is none: with 204 and 304 there must be none.
+    let body = (!respond.body.is_empty()).then(|| Bytes::copy_from_slice(respond.body.as_bytes()));
+    let mut response = Response::new(Reply::new(Source::Ours(body)));
+    *response.status_mut() = known(respond.status);
+    if !respond.body.is_empty() {
+        response.headers_mut().insert(CONTENT_TYPE, respond.content_type.clone());
+    }
+    response
+}
+
+/// The model lets only numbers through that are statuses.
+fn known(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 impl Body for Reply {

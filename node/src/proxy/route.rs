@@ -1,105 +1,125 @@
-//! Which upstream takes a request: the host first, then the longest path prefix on segment borders. Pure.
+//! A route as the proxy follows it: where it leads, and what it does on the way. Pure.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use crate::config::model::{Host, Route};
+use http::header::{HeaderMap, HeaderValue};
+use http::uri::PathAndQuery;
 
-/// The routes of one config, each leading to a `T`.
+use super::error::Error;
+use super::rewrite::{Ops, Said, location, target};
+use super::table::{Listener, Upstream};
+use crate::config::model::{self, Action, Name, NewHost, Redirect, Respond};
+
+/// A route, ready to be followed.
 #[derive(Debug)]
-pub(super) struct Routes<T> {
-    exact: BTreeMap<String, Vec<(String, T)>>,
-    any: Vec<(String, T)>,
+pub(super) struct Route {
+    pub(super) name: Name,
+    pub(super) goal: Goal,
+    given: Arc<model::Route>,
+    request: Ops,
+    response: Ops,
 }
 
-impl<T> Routes<T> {
-    /// Where each route leads is `T`.
-    pub(super) fn new<'a>(routes: impl Iterator<Item = (&'a Route, T)>) -> Self {
-        let mut this = Self { exact: BTreeMap::new(), any: Vec::new() };
-        for (route, to) in routes {
-            let paths = match &route.host {
-                Host::Exact(host) => this.exact.entry(bare(host).to_owned()).or_default(),
-                Host::Any => &mut this.any,
-            };
-            paths.push((route.path.clone(), to));
+/// Where a route leads.
+#[derive(Debug)]
+pub(super) enum Goal {
+    /// To a backend.
+    Upstream(Arc<Upstream>),
+    /// Elsewhere.
+    Redirect(Redirect),
+    /// Nowhere: this is the answer.
+    Respond(Respond),
+}
+
+impl Route {
+    /// `None` if its upstream is not there, which a checked config does not allow.
+    pub(super) fn new(
+        name: &Name,
+        given: &Arc<model::Route>,
+        upstreams: &BTreeMap<Name, Arc<Upstream>>,
+    ) -> Option<Self> {
+        let goal = match &given.action {
+            Action::Upstream(name) => Goal::Upstream(Arc::clone(upstreams.get(name)?)),
+            Action::Redirect(redirect) => Goal::Redirect(redirect.clone()),
+            Action::Respond(respond) => Goal::Respond(respond.clone()),
+        };
+        Some(Self {
+            name: name.clone(),
+            goal,
+            given: Arc::clone(given),
+            request: Ops::new(&given.request_headers),
+            response: Ops::new(&given.response_headers),
+        })
+    }
+}
+
+/// A request that a route has taken, as its client made it.
+#[derive(Debug, Clone)]
+pub(super) struct Taken {
+    pub(super) route: Arc<Route>,
+    pub(super) listener: Arc<Listener>,
+    pub(super) client: IpAddr,
+    /// As the client wrote it; empty if it wrote none (HTTP/1.0).
+    pub(super) host: HeaderValue,
+    /// What it asked for.
+    pub(super) asked: PathAndQuery,
+}
+
+impl Taken {
+    fn said(&self) -> Said<'_> {
+        Said {
+            client: self.client,
+            host: &self.host,
+            target: &self.asked,
+            listener: self.listener.name.as_str(),
+            route: self.route.name.as_str(),
         }
-        for paths in this.exact.values_mut().chain([&mut this.any]) {
-            paths.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
-        }
-        this
     }
 
-    /// `host` as the client wrote it, perhaps with a port; `path` without the query. A host that is named takes all its
-    /// requests: where none of its paths fit, the routes for any host are asked.
-    pub(super) fn find(&self, host: &str, path: &str) -> Option<&T> {
-        let host = without_port(host).to_ascii_lowercase();
-        let named = self.exact.get(bare(&host)).and_then(|paths| first(paths, path));
-        named.or_else(|| first(&self.any, path))
-    }
-}
-
-fn first<'a, T>(paths: &'a [(String, T)], path: &str) -> Option<&'a T> {
-    paths.iter().find(|(prefix, _)| is_prefix(prefix, path)).map(|(_, to)| to)
-}
-
-/// `/a` takes `/a` and `/a/b`, not `/ab`; `/a/` takes only what is below it.
-fn is_prefix(prefix: &str, path: &str) -> bool {
-    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || prefix.ends_with('/') || rest.starts_with('/'))
-}
-
-fn without_port(host: &str) -> &str {
-    let Some((name, port)) = host.rsplit_once(':') else { return host };
-    // An IPv6 address in brackets has colons of its own.
-    if port.bytes().all(|b| b.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) { name } else { host }
-}
-
-/// A config may name an IPv6 host with or without brackets; a trailing dot is the same name (RFC 9110 says nothing, DNS does).
-fn bare(host: &str) -> &str {
-    let host = host.strip_suffix('.').unwrap_or(host);
-    host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::model::Name;
-
-    fn routes(all: &[(&str, &str, &'static str)]) -> Routes<&'static str> {
-        let upstream = Name::new("u").expect("a name");
-        let all: Vec<(Route, &'static str)> = all
-            .iter()
-            .map(|(host, path, to)| {
-                let host = if *host == "*" { Host::Any } else { Host::Exact((*host).to_owned()) };
-                (Route { host, path: (*path).to_owned(), ..Route::to(upstream.clone()) }, *to)
-            })
-            .collect();
-        Routes::new(all.iter().map(|(r, t)| (r, *t)))
+    /// May the page behind a WebSocket handshake open one here?
+    ///
+    /// # Errors
+    /// [`Error::Origin`].
+    pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), Error> {
+        let host = self.host.to_str().unwrap_or_default();
+        let admitted = self.route.given.origins.admit(headers, host);
+        admitted.map_err(|why| Error::Origin { route: self.route.name.clone(), why })
     }
 
-    #[test]
-    fn the_host_beats_any_and_the_longest_path_wins() {
-        let r = routes(&[
-            ("*", "/", "any"),
-            ("*", "/chat", "any-chat"),
-            ("a.example", "/api", "a-api"),
-            ("a.example", "/api/v2", "a-v2"),
-            ("::1", "/", "six"),
-        ]);
-        for (host, path, to) in [
-            ("b.example", "/", Some(&"any")),
-            ("", "/x", Some(&"any")),
-            ("b.example", "/chat", Some(&"any-chat")),
-            ("b.example", "/chat/room", Some(&"any-chat")),
-            ("b.example", "/chatter", Some(&"any")),
-            ("A.Example:8080", "/api/v2/x", Some(&"a-v2")),
-            ("a.example.", "/api/v22", Some(&"a-api")),
-            ("a.example", "/other", Some(&"any")),
-            ("[::1]:80", "/", Some(&"six")),
-            ("[::1]", "/", Some(&"six")),
-        ] {
-            assert_eq!(r.find(host, path), to, "{host}{path}");
+    /// What a backend is asked for.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for a path that cannot be rewritten.
+    pub(super) fn target(&self) -> Result<PathAndQuery, Error> {
+        target(&self.route.given.rewrite.path, &self.route.given.matching.path, &self.asked)
+    }
+
+    /// Where the client is sent.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for a host or path that cannot be part of a URL.
+    pub(super) fn location(&self, redirect: &Redirect) -> Result<HeaderValue, Error> {
+        location(redirect, &self.said())
+    }
+
+    /// What a backend is told instead of the client's host.
+    pub(super) fn new_host(&self, backend: SocketAddr) -> Option<HeaderValue> {
+        match &self.route.given.rewrite.host {
+            NewHost::Same => None,
+            NewHost::Backend => HeaderValue::try_from(backend.to_string()).ok(),
+            NewHost::Named(host) => Some(host.clone()),
         }
-        assert_eq!(routes(&[("a", "/x/", "x")]).find("a", "/x"), None);
-        assert_eq!(routes(&[("a", "/x/", "x")]).find("a", "/x/y"), Some(&"x"));
-        assert_eq!(routes(&[]).find("a", "/"), None);
+    }
+
+    /// Changes a request's fields for a backend; they are otherwise ready.
+    pub(super) fn change_request(&self, headers: &mut HeaderMap) {
+        self.route.request.apply(headers, &self.said());
+    }
+
+    /// Changes an answer's fields; they are otherwise ready.
+    pub(super) fn change_response(&self, headers: &mut HeaderMap) {
+        self.route.response.apply(headers, &self.said());
     }
 }

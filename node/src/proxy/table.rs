@@ -7,8 +7,9 @@ use std::sync::{Arc, Weak};
 
 use super::backend::Backend;
 use super::balance::Candidate;
-use super::route::Routes;
+use super::route::Route;
 use crate::config::model::{Address, Balance, Check, Config, Name, State};
+use crate::config::routing::Routes;
 
 /// One config, compiled. A session takes one at its start and keeps to it.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ pub(super) struct Table {
     /// Addresses that one node at a time holds.
     pub(super) vips: BTreeSet<IpAddr>,
     /// Which request goes where.
-    pub(super) routes: Routes<Arc<Upstream>>,
+    pub(super) routes: Routes<Arc<Route>>,
     /// All upstreams, used by a route or not.
     pub(super) upstreams: BTreeMap<Name, Arc<Upstream>>,
 }
@@ -88,7 +89,8 @@ impl Registry {
             })
             .collect();
         self.0.retain(|_, backend| backend.strong_count() > 0);
-        let routes = config.routes.values().filter_map(|r| Some((r, Arc::clone(upstreams.get(&r.upstream)?))));
+        let routes = config.routes.iter();
+        let routes = routes.filter_map(|(name, r)| Some((name, r, Arc::new(Route::new(name, r, &upstreams)?))));
         Table {
             listeners: config
                 .listeners

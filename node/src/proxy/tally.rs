@@ -42,7 +42,7 @@ pub(super) enum Upgrade {
 
 const UPGRADES: [&str; 3] = ["accepted", "declined", "failed"];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-const REASONS: [&str; 12] = [
+const REASONS: [&str; 13] = [
     "malformed",
     "head_too_large",
     "too_many_fields",
@@ -55,6 +55,7 @@ const REASONS: [&str; 12] = [
     "backend_broken",
     "bad_handshake",
     "bad_request",
+    "origin",
 ];
 
 impl Tally {
@@ -91,6 +92,7 @@ impl Tally {
             Error::Tried { .. } => 9,
             Error::Handshake(_) | Error::Version => 10,
             Error::Request(_) => 11,
+            Error::Origin { .. } => 12,
         }]
         .fetch_add(1, Relaxed);
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::request::Parts;
@@ -46,14 +46,19 @@ pub(super) async fn open(
     let (mut parts, _) = request.into_parts();
     let accept = check(&parts)?;
     headers::for_backend(&mut parts.headers, asked.client.ip(), &asked.host);
+    asked.taken.change_request(&mut parts.headers);
     upgraded(&mut parts.headers);
     parts.uri = asked.target.clone();
-    let request = switch::encode(&parts);
+    let mut request = switch::encode(&parts);
     let mut tried = Vec::new();
     let mut failure = None;
     while tried.len() < worker.limits.tries {
         let Some(place) = worker.place(&asked.upstream, &tried) else { break };
         let address = place.backend().address;
+        if let Some(host) = asked.taken.new_host(address) {
+            parts.headers.insert(HOST, host);
+            request = switch::encode(&parts);
+        }
         match attempt(worker, &place, &request, &accept).await {
             Ok(Answer::Yes(response, socket, early)) => {
                 worker.tally.handshakes.observe(began.elapsed());

@@ -11,7 +11,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    Address, Backend, Balance, Check, CheckKind, Eject, Host, Listener, Name, Route, State, Upstream, Vip,
+    Address, Backend, Balance, Check, CheckKind, Eject, Host, Listener, Matching, Name, Path, Route, State, Upstream,
+    Vip,
 };
 
 fn meant(text: &str) -> Config {
@@ -103,7 +104,9 @@ fn configs() -> impl Strategy<Value = Config> {
             let all: Vec<Name> = config.upstreams.keys().cloned().collect();
             if !all.is_empty() {
                 for ((host, path), (name, to)) in places {
-                    config.routes.insert(name, Route { host, path, ..Route::to(to.get(&all).clone()) });
+                    let mut route = Route::to(to.get(&all).clone());
+                    route.matching = Matching { host, path: Path::Prefix(path), ..Default::default() };
+                    config.routes.insert(name, Arc::new(route));
                 }
             }
             for (address, name) in listeners {
@@ -155,7 +158,7 @@ fn what_is_left_out_has_its_default() {
         "#,
     );
     let route = &config.routes["all"];
-    assert_eq!((&route.host, route.path.as_str()), (&Host::Any, "/"));
+    assert_eq!(**route, Route::to(Name::new("chat").unwrap()));
     let chat = &config.upstreams["chat"];
     assert_eq!((chat.balance, &chat.check), (Balance::RoundRobin, &Check::default()));
     let backend = chat.backends.values().next().unwrap();
@@ -251,7 +254,7 @@ fn all_mistakes_are_told_at_once_with_path_and_value() {
         address = "10.0.0.100"
     "#;
     let expected = r#"
-routes.e.hots = "x": is not a known key; known here: host, path, upstream
+routes.e.hots = "x": is not a known key; known here: host, path, path_exact, path_regex, listeners, methods, headers, query, protocols, websocket, origins, origin_required, upstream, redirect, respond, rewrite, request_headers, response_headers
 upstreams.chat.balance = "fastest": is not known here; use one of: round_robin, least_sessions
 upstreams.chat.check.kind = "udp": is not known here; use one of: none, tcp, http, websocket, tls
 upstreams.chat.check.rise = "0": is out of range; use a number from 1 to 4294967295
@@ -265,14 +268,14 @@ upstreams.chat.backends[0].address = "10.0.1.1": is neither an IP address nor a 
 upstreams.chat.backends[1].weight = "5000": is too large; use 1 to 1000; to take no new sessions, drain it
 upstreams.chat.backends[3].address = "10.0.1.3:9000": is there twice in this upstream; keep one of them
 upstreams.chat.check.interval = "10ms": is too short; use 50ms or more
-routes.a.host = "http://chat.example.org": is no host name; write the name alone, without scheme, port or path, or "*" for any
+routes.a.host = "http://chat.example.org": is no host name; write the name alone, without scheme, port or path; "*.example.com" for all below it, "*" for any
 routes.b.path = "chat": is no path prefix; begin with / and leave out blanks, ? and #
-routes.d.upstream: is missing; name one of the upstreams
+routes.d.upstream: is missing; name one of the upstreams, or a redirect or respond
 vips.a.address = "10.0.0.100/24": is not an IP address; write it like "10.0.0.100", without a port or prefix
 vips.b.address = "fd00::1": is IPv6, which a virtual IP cannot be yet; use an IPv4 address
 vips.c.address = "0.0.0.0": is not an address one node can hold; use a free unicast address of the clients' network
 routes.c.upstream = "nowhere": is no upstream here; known: chat
-routes.e = "*/": is what routes.c takes too; change host or path of one of them
+routes.e = "*/": is what routes.c takes too; change host or path of one of them, or give one another matcher
 listeners.two.address = "0.0.0.0:443": is what listeners.one listens on too; choose another port for one of them
 vips.e.address = "10.0.0.100": is vips.d too; choose another address for one of them
 "#;
@@ -299,7 +302,7 @@ fn two_routes_cannot_take_the_same_place() {
         routes.d = { path = "/ws", upstream = "chat" }
     "#;
     let expected = "\
-routes.b = \"chat.example.org/ws\": is what routes.a takes too; change host or path of one of them
-routes.d = \"*/ws\": is what routes.c takes too; change host or path of one of them";
+routes.b = \"chat.example.org/ws\": is what routes.a takes too; change host or path of one of them, or give one another matcher
+routes.d = \"*/ws\": is what routes.c takes too; change host or path of one of them, or give one another matcher";
     assert_eq!(parse(text).unwrap_err().to_string(), expected);
 }

@@ -38,12 +38,13 @@ impl Config {
                 let listener = Listener::check(&path, l, problems);
                 add(&mut self.listeners, &path, &l.name, listener, problems);
             }
-            Edit::RemoveListener(name) => remove(&mut self.listeners, "listeners", name, problems),
+            Edit::RemoveListener(name) => self.remove_listener(name, problems),
             Edit::AddRoute(r) => {
                 let path = format!("routes.{}", r.name);
                 let route = Route::check(&path, r, problems);
-                add(&mut self.routes, &path, &r.name, route, problems);
+                add(&mut self.routes, &path, &r.name, route.map(Arc::new), problems);
             }
+            Edit::SetRoute(r) => self.set_route(r, problems),
             Edit::RemoveRoute(name) => remove(&mut self.routes, "routes", name, problems),
             Edit::AddUpstream(u) => {
                 let path = format!("upstreams.{}", u.name);
@@ -74,6 +75,30 @@ impl Config {
         }
     }
 
+    fn remove_listener(&mut self, name: &str, problems: &mut Problems) {
+        let users: Vec<&str> =
+            self.routes.iter().filter(|(_, r)| r.matching.listeners.contains(name)).map(|(n, _)| n.as_str()).collect();
+        if !users.is_empty() {
+            let mend = "let those routes serve another one first: tandemctl route set NAME --listener …";
+            problems.add(format!("listeners.{name}"), name, format!("is named by route {}", users.join(", ")), mend);
+            return;
+        }
+        remove(&mut self.listeners, "listeners", name, problems);
+    }
+
+    fn set_route(&mut self, given: &pb::Route, problems: &mut Problems) {
+        let path = format!("routes.{}", given.name);
+        let route = Route::check(&path, given, problems);
+        match self.routes.get_mut(given.name.as_str()) {
+            None => problems.add(path, &given.name, "is not there", known(self.routes.keys())),
+            Some(known) => {
+                if let Some(route) = route {
+                    *known = Arc::new(route);
+                }
+            }
+        }
+    }
+
     fn set_upstream(&mut self, set: &pb::SetUpstream, problems: &mut Problems) {
         let path = format!("upstreams.{}", set.name);
         let Some(upstream) = self.upstream_mut(&set.name, problems) else { return };
@@ -85,8 +110,12 @@ impl Config {
     }
 
     fn remove_upstream(&mut self, name: &str, problems: &mut Problems) {
-        let users: Vec<&str> =
-            self.routes.iter().filter(|(_, r)| r.upstream.as_str() == name).map(|(n, _)| n.as_str()).collect();
+        let users: Vec<&str> = self
+            .routes
+            .iter()
+            .filter(|(_, r)| r.upstream().is_some_and(|u| u.as_str() == name))
+            .map(|(n, _)| n.as_str())
+            .collect();
         if !users.is_empty() {
             let mend = format!("remove those routes first: tandemctl route rm {}", users.join(" "));
             problems.add(format!("upstreams.{name}"), name, format!("is used by route {}", users.join(", ")), mend);

@@ -3,29 +3,37 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Config, Host, Name};
+use super::{Config, Matching, Name};
 use crate::Problems;
 
 impl Config {
     /// Checks all of it; a config whose links hold needs no second look.
     pub(super) fn check_links(&self, problems: &mut Problems) {
-        let mut taken: BTreeMap<(&Host, &str), &Name> = BTreeMap::new();
+        let mut taken: BTreeMap<&Matching, &Name> = BTreeMap::new();
         for (name, r) in &self.routes {
-            if !self.upstreams.contains_key(&r.upstream) {
+            if let Some(upstream) = r.upstream().filter(|u| !self.upstreams.contains_key(*u)) {
                 problems.add(
                     format!("routes.{name}.upstream"),
-                    &r.upstream,
+                    upstream,
                     "is no upstream here",
-                    self.known_upstreams(),
+                    known(self.upstreams.keys()),
                 );
             }
-            if let Some(other) = taken.insert((&r.host, &r.path), name) {
-                let place = format!("{}{}", r.host, r.path);
+            for listener in r.matching.listeners.iter().filter(|l| !self.listeners.contains_key(*l)) {
+                problems.add(
+                    format!("routes.{name}.listeners"),
+                    listener,
+                    "is no listener here",
+                    known(self.listeners.keys()),
+                );
+            }
+            if let Some(other) = taken.insert(&r.matching, name) {
+                let place = format!("{}{}", r.matching.host, r.matching.path);
                 problems.add(
                     format!("routes.{name}"),
                     place,
                     format!("is what routes.{other} takes too"),
-                    "change host or path of one of them",
+                    "change host or path of one of them, or give one another matcher",
                 );
             }
         }
@@ -56,13 +64,18 @@ impl Config {
 
     /// The mend for a reference to an upstream that is not there.
     pub(super) fn known_upstreams(&self) -> String {
-        if self.upstreams.is_empty() {
-            return "there is none yet; add it first".to_owned();
-        }
-        let mut known: Vec<&str> = self.upstreams.keys().map(Name::as_str).take(8).collect();
-        if self.upstreams.len() > known.len() {
-            known.push("…");
-        }
-        format!("known: {}", known.join(", "))
+        known(self.upstreams.keys())
     }
+}
+
+fn known<'a>(all: impl ExactSizeIterator<Item = &'a Name>) -> String {
+    if all.len() == 0 {
+        return "there is none yet; add it first".to_owned();
+    }
+    let more = all.len() > 8;
+    let mut known: Vec<&str> = all.map(Name::as_str).take(8).collect();
+    if more {
+        known.push("…");
+    }
+    format!("known: {}", known.join(", "))
 }

@@ -47,7 +47,7 @@ pub(super) fn unchecked(balance: Balance, backends: &[SocketAddr]) -> Upstream {
 pub(super) fn config(listener: SocketAddr, upstream: Upstream) -> Config {
     Config {
         listeners: [(name("main"), Listener::at(listener))].into(),
-        routes: [(name("all"), Route::to(name("u")))].into(),
+        routes: [(name("all"), Arc::new(Route::to(name("u"))))].into(),
         upstreams: [(name("u"), Arc::new(upstream))].into(),
         vips: Default::default(),
     }

@@ -171,9 +171,9 @@ listeners.other.address = "eighty": is not an IP address and port; write it like
 listeners.Other = "Other": is no name; use 1 to 63 of a-z 0-9 . _ - and begin with a letter or digit
 listeners.x = "x": is not there; known: public
 routes.all = "all": is there already; remove it first, or choose another name
-routes.other = "*/": is what routes.all takes too; change host or path of one of them
+routes.other = "*/": is what routes.all takes too; change host or path of one of them, or give one another matcher
 routes.other.upstream = "x": is no upstream here; known: chat, spare
-routes.other.upstream: is missing; name one of the upstreams
+routes.other.upstream: is missing; name one of the upstreams, or a redirect or respond
 routes.other.path = "x y": is no path prefix; begin with / and leave out blanks, ? and #
 routes.x = "x": is not there; known: all
 upstreams.chat = "chat": is there already; remove it first, or choose another name
@@ -196,7 +196,7 @@ vips.main = "main": is there already; remove it first, or choose another name
 vips.other.address = "10.0.0.100": is vips.main too; choose another address for one of them
 vips.other.address = "224.0.0.1": is not an address one node can hold; use a free unicast address of the clients' network
 vips.x = "x": is not there; known: main
-routes.r.upstream: is missing; name one of the upstreams
+routes.r.upstream: is missing; name one of the upstreams, or a redirect or respond
 "#;
     assert_eq!(format!("\n{}\n", said.join("\n")), expected);
 }
