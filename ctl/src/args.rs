@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Parser, Subcommand};
-use tandem_proto::model::{Balance, CheckKind, CheckMethod};
+use tandem_proto::model::{Balance, CheckKind, CheckMethod, Http2};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -269,6 +269,9 @@ pub(crate) enum Listener {
         name: String,
         #[arg(value_name = "ADDR")]
         address: String,
+        /// HTTP/2, WebSocket over it included. Default: on with TLS, off without, where clients cannot ask for it.
+        #[arg(long, value_parser = words(Http2::WORDS))]
+        http2: Option<Http2>,
     },
     /// Stop listening; sessions go on.
     #[command(after_help = "Example: tandemctl listener rm public")]

@@ -23,7 +23,7 @@ pub use address::{Address, Mistake as AddressMistake};
 pub use backend::{Backend, DEFAULT_WEIGHT, MAX_WEIGHT, State};
 pub use check::{Check, CheckKind, CheckMethod};
 pub use eject::Eject;
-pub use listener::Listener;
+pub use listener::{Http2, Listener};
 pub use name::Name;
 pub use route::{
     Action, Condition, HeaderOps, Host, MAX_BODY, Matching, NewHost, NewPath, Origin, Origins, Path, Pattern, Place,

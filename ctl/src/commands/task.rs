@@ -163,9 +163,10 @@ impl Task {
 
     fn of_listener(command: Listener) -> Self {
         match command {
-            Listener::Add { name, address } => {
+            Listener::Add { name, address, http2 } => {
                 let done = format!("listener {name} added on {address}");
-                Self::one(Edit::AddListener(pb::Listener { name, address, ..Default::default() }), done)
+                let http2 = http2.map_or(0, |h| pb::Http2::from(h).into());
+                Self::one(Edit::AddListener(pb::Listener { name, address, http2, ..Default::default() }), done)
             }
             Listener::Rm { names } => Self::each(names, "listener", "removed", Edit::RemoveListener),
             Listener::Ls => Self::Look(Look::Listeners),

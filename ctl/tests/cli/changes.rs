@@ -107,12 +107,18 @@ async fn routes_listeners_and_addresses() {
         Edit::AddRoute(pb::Route { name, host, path, upstream, ..Default::default() })
     };
     let listener = pb::Listener { name: "public".into(), address: "10.0.0.100:80".into(), ..Default::default() };
+    let new = pb::Listener { http2: pb::Http2::On.into(), ..listener.clone() };
     let vip = pb::Vip { name: "main".into(), address: "10.0.0.100".into() };
     for (line, out, edit) in [
         ("route add r --upstream chat", "route r added: */ to chat", route("*", "/")),
         ("route add r --upstream chat --host h.x --path /p", "route r added: h.x/p to chat", route("h.x", "/p")),
         ("route rm r", "route r removed", Edit::RemoveRoute("r".into())),
         ("listener add public 10.0.0.100:80", "listener public added on 10.0.0.100:80", Edit::AddListener(listener)),
+        (
+            "listener add public 10.0.0.100:80 --http2 on",
+            "listener public added on 10.0.0.100:80",
+            Edit::AddListener(new),
+        ),
         ("listener rm public", "listener public removed", Edit::RemoveListener("public".into())),
         ("vip add main 10.0.0.100", "virtual IP main added: 10.0.0.100", Edit::AddVip(vip)),
         ("vip rm main", "virtual IP main removed", Edit::RemoveVip("main".into())),

@@ -11,8 +11,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    Address, Backend, Balance, Check, CheckKind, Eject, Host, Listener, Matching, Name, Path, Route, State, Upstream,
-    Vip,
+    Address, Backend, Balance, Check, CheckKind, Eject, Host, Http2, Listener, Matching, Name, Path, Route, State,
+    Upstream, Vip,
 };
 
 fn meant(text: &str) -> Config {
@@ -93,12 +93,16 @@ fn upstreams() -> impl Strategy<Value = Arc<Upstream>> {
     )
 }
 
+fn http2() -> impl Strategy<Value = Option<Http2>> {
+    prop::sample::select(vec![None, Some(Http2::Off), Some(Http2::On)])
+}
+
 /// Any config that can be meant: routes lead to upstreams that are there, nothing claims another's place.
 fn configs() -> impl Strategy<Value = Config> {
     let host = prop_oneof![Just(Host::Any), "[a-z0-9.-]{1,20}".prop_map(Host::Exact)];
     let places = btree_map((host, "/[!-~&&[^?#]]{0,20}"), (names(), any::<prop::sample::Index>()), 0..6);
     let vips = btree_map(1u32..0xdfff_ffff, names(), 0..3);
-    (btree_map(names(), upstreams(), 0..4), places, btree_map(addresses(), names(), 0..4), vips).prop_map(
+    (btree_map(names(), upstreams(), 0..4), places, btree_map(addresses(), (names(), http2()), 0..4), vips).prop_map(
         |(upstreams, places, listeners, vips)| {
             let mut config = Config { upstreams, ..Config::default() };
             let all: Vec<Name> = config.upstreams.keys().cloned().collect();
@@ -109,8 +113,8 @@ fn configs() -> impl Strategy<Value = Config> {
                     config.routes.insert(name, Arc::new(route));
                 }
             }
-            for (address, name) in listeners {
-                config.listeners.insert(name, Listener::at(address));
+            for (address, (name, http2)) in listeners {
+                config.listeners.insert(name, Listener { http2, ..Listener::at(address) });
             }
             for (address, name) in vips {
                 config.vips.insert(name, Vip { address: IpAddr::V4(address.into()) });
@@ -175,6 +179,7 @@ fn the_empty_document_is_the_empty_config() {
 fn it_is_written_as_a_person_would() {
     let text = r#"[listeners.public]
 address = "10.0.0.100:80"
+http2 = "on"
 
 [routes.all]
 host = "*"
@@ -215,6 +220,7 @@ fn all_mistakes_are_told_at_once_with_path_and_value() {
         [listeners.none]
         [listeners.one]
         address = "0.0.0.0:443"
+        http2 = "maybe"
         [listeners.two]
         address = "0.0.0.0:443"
         [routes.a]
@@ -254,6 +260,7 @@ fn all_mistakes_are_told_at_once_with_path_and_value() {
         address = "10.0.0.100"
     "#;
     let expected = r#"
+listeners.one.http2 = "maybe": is not known here; use one of: off, on
 routes.e.hots = "x": is not a known key; known here: host, path, path_exact, path_regex, listeners, methods, headers, query, protocols, websocket, origins, origin_required, upstream, redirect, respond, rewrite, request_headers, response_headers
 upstreams.chat.balance = "fastest": is not known here; use one of: round_robin, least_sessions
 upstreams.chat.check.kind = "udp": is not known here; use one of: none, tcp, http, websocket, tls
