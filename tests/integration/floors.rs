@@ -22,7 +22,7 @@ const FLOORS: [(&str, u8); 9] = [
 const STRANGERS: [(&str, &str); 1] = [("proxy", "control")];
 
 /// Rooms whose time and chance are arguments.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "control/state.rs",
     "control/standing.rs",
     "vip/lease.rs",
@@ -32,6 +32,7 @@ const PURE: [&str; 9] = [
     "proxy/health.rs",
     "proxy/frame.rs",
     "proxy/screen.rs",
+    "proxy/http2/check.rs",
 ];
 
 /// What a pure room may not name. `tokio::io` traits and plain types are no I/O by themselves; sockets and timers are.

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{CONNECTION, HOST, HeaderValue, RETRY_AFTER, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode, Uri};
@@ -19,10 +20,11 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::error::{Error, Failure};
+use super::http2::{self, Chosen};
 use super::relay::{Early, Moved, relay};
 use super::reply::{self, Reply, text};
 use super::route::{Goal, Taken};
-use super::screen::{MAX_FIELDS, names_websocket};
+use super::screen::{MAX_FIELDS, Refusal, names_websocket};
 use super::screened::{Answerable, Exchange, OpenExchange, Patience, Screened};
 use super::sessions::Parties;
 use super::stream::Stream;
@@ -71,11 +73,31 @@ pub(super) struct Arrival {
     pub(super) listener: Arc<Listener>,
 }
 
-/// What the requests of one connection share.
+/// Who asks, and where it came in: what all requests of a connection share, whatever version of HTTP they come in.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) worker: Rc<Worker>,
+    pub(super) client: SocketAddr,
+    /// The address of ours that it reached.
+    pub(super) local: IpAddr,
+    pub(super) listener: Arc<Listener>,
+}
+
+impl Caller {
+    /// From here on the bytes between this client and the backend that accepted it are a session. `early` was read of
+    /// the client already; `with` is kept as long as the session lasts.
+    pub(super) fn session<G: Unpin + 'static>(&self, socket: Stream, early: Bytes, accepted: Accepted, with: G) {
+        let Accepted { socket: backend, early: from_backend, place } = accepted;
+        let moved = Rc::<Moved>::default();
+        let moving = relay(socket, backend, Early { from_client: early, from_backend }, Rc::clone(&moved));
+        let parties = Parties { client: self.client, local: self.local, place };
+        self.worker.sessions.open(parties, moved, moving, with);
+    }
+}
+
+/// What the requests of one HTTP/1 connection share.
 struct Conversation {
-    worker: Rc<Worker>,
-    client: SocketAddr,
-    listener: Arc<Listener>,
+    caller: Caller,
     exchange: Rc<Exchange>,
     accepted: RefCell<Option<Accepted>>,
 }
@@ -87,19 +109,26 @@ pub(super) async fn serve(worker: Rc<Worker>, arrival: Arrival, alive: Alive) {
     if ending.borrow().left.contains(&local) {
         return;
     }
+    let caller = Caller { worker: Rc::clone(&worker), client, local, listener };
+    if caller.listener.http2 {
+        match http2::chosen(&caller, &socket).await {
+            Chosen::Http2 => return Box::pin(http2::serve(caller, socket, alive)).await,
+            Chosen::Http1 => {}
+            Chosen::Nothing => return,
+        }
+    }
     let limits = &worker.limits;
     let patience =
         Patience { head_bytes: limits.head_bytes, head: limits.head, body: limits.body, idle: limits.keep_alive };
     let exchange = Rc::<Exchange>::default();
     let screened = Screened::new(socket, patience, Rc::clone(&exchange));
-    let talk =
-        Rc::new(Conversation { worker: Rc::clone(&worker), client, listener, exchange, accepted: RefCell::default() });
+    let talk = Rc::new(Conversation { caller, exchange, accepted: RefCell::default() });
     let served = Rc::clone(&talk);
     let service = service_fn(move |request| {
         let talk = Rc::clone(&served);
         // Now, not when the future is first polled: the parser reads on before that.
         let exchange = talk.exchange.begin();
-        Box::pin(async move { Ok::<_, Infallible>(answer(&talk, exchange, request).await) })
+        Box::pin(async move { Ok::<_, Infallible>(converse(&talk, exchange, request).await) })
     });
     let mut connection = http1::Builder::new()
         .half_close(false)
@@ -129,10 +158,7 @@ pub(super) async fn serve(worker: Rc<Worker>, arrival: Arrival, alive: Alive) {
     let accepted = talk.accepted.take();
     match (done, accepted) {
         (Ok(()), Some(accepted)) => {
-            let early = Early { from_client: parts.read_buf, from_backend: accepted.early };
-            let moved = Rc::<Moved>::default();
-            let moving = relay(socket, accepted.socket, early, Rc::clone(&moved));
-            worker.sessions.open(Parties { client, local, place: accepted.place }, moved, moving, alive);
+            talk.caller.session(socket, parts.read_buf, accepted, alive);
         }
         (Ok(()), None) => linger(socket).await,
         (Err(error), _) => {
@@ -146,26 +172,46 @@ pub(super) async fn serve(worker: Rc<Worker>, arrival: Arrival, alive: Alive) {
     }
 }
 
-/// Answers one request; never fails, since every failure is an answer.
-async fn answer(talk: &Conversation, exchange: OpenExchange, request: Request<Incoming>) -> Response<Reply> {
-    let websocket = request.headers().get_all(UPGRADE).iter().any(|v| names_websocket(v.as_bytes()));
-    let tally = &talk.worker.tally;
-    let (taken, answered) = match route(talk, &request, websocket) {
+/// Answers one request of HTTP/1.
+async fn converse(talk: &Conversation, exchange: OpenExchange, request: Request<Incoming>) -> Response<Reply> {
+    let websocket = asks_websocket(&request);
+    let (mut response, accepted) = answer(&talk.caller, request, || talk.exchange.refusal()).await;
+    *talk.accepted.borrow_mut() = accepted;
+    if talk.exchange.refusal().is_some() || (websocket && response.status() != StatusCode::SWITCHING_PROTOCOLS) {
+        // The screen stopped reading; this connection cannot be HTTP again.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.map(|body| body.during(exchange))
+}
+
+fn asks_websocket(request: &Request<Incoming>) -> bool {
+    request.headers().get_all(UPGRADE).iter().any(|v| names_websocket(v.as_bytes()))
+}
+
+/// Answers one request, with a backend if it is a handshake that one agreed to. It never fails, since every failure is
+/// an answer. `broken` says what has been found wrong with the request's body meanwhile.
+pub(super) async fn answer(
+    caller: &Caller,
+    request: Request<Incoming>,
+    broken: impl FnOnce() -> Option<Refusal>,
+) -> (Response<Reply>, Option<Accepted>) {
+    let websocket = asks_websocket(&request);
+    let tally = &caller.worker.tally;
+    let (taken, answered) = match route(caller, &request, websocket) {
         Ok(taken) => {
-            let answered = follow(talk, &taken, request, websocket).await;
+            let answered = follow(caller, &taken, request, websocket).await;
             (Some(taken), answered)
         }
         Err(error) => (None, Err(error)),
     };
-    let broken = talk.exchange.refusal();
     let declined = answered.is_ok();
-    let mut response = match (answered, broken) {
-        (Ok(response), _) => response,
+    let (mut response, accepted) = match (answered, broken()) {
+        (Ok(answered), _) => answered,
         // Whatever the backend made of half a body, the client is told what was wrong with it.
-        (Err(_), Some(refusal)) => text(refusal.status(), &refusal.to_string()),
+        (Err(_), Some(refusal)) => (text(refusal.status(), &refusal.to_string()), None),
         (Err(error), None) => {
             tally.unanswered(&error);
-            explain(talk, &error)
+            (explain(caller, &error), None)
         }
     };
     if let Some(taken) = &taken {
@@ -177,15 +223,11 @@ async fn answer(talk: &Conversation, exchange: OpenExchange, request: Request<In
         _ if websocket => tally.upgrade(Upgrade::Failed),
         status => tally.request(status),
     }
-    if broken.is_some() || (websocket && response.status() != StatusCode::SWITCHING_PROTOCOLS) {
-        // The screen stopped reading; this connection cannot be HTTP again.
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response.map(|body| body.during(exchange))
+    (response, accepted)
 }
 
 /// Which route takes a request.
-fn route(talk: &Conversation, request: &Request<Incoming>, websocket: bool) -> Result<Taken, Error> {
+fn route(caller: &Caller, request: &Request<Incoming>, websocket: bool) -> Result<Taken, Error> {
     let uri = request.uri();
     // RFC 9112 section 3.2.2: a target that is a whole URL overrules Host.
     let host = match uri.authority() {
@@ -194,9 +236,9 @@ fn route(talk: &Conversation, request: &Request<Incoming>, websocket: bool) -> R
     };
     let host = host.ok_or(Error::Request("the target's host is no host"))?;
     let name = host.to_str().map_err(|_| Error::Request("Host is no host"))?;
-    let table = talk.worker.table();
+    let table = caller.worker.table();
     let head = Head {
-        listener: &talk.listener.name,
+        listener: &caller.listener.name,
         host: name,
         path: uri.path(),
         query: uri.query(),
@@ -208,8 +250,8 @@ fn route(talk: &Conversation, request: &Request<Incoming>, websocket: bool) -> R
     let route = route.ok_or_else(|| Error::NoRoute { host: name.to_owned(), path: uri.path().to_owned() })?;
     Ok(Taken {
         route: Arc::clone(route),
-        listener: Arc::clone(&talk.listener),
-        client: talk.client.ip(),
+        listener: Arc::clone(&caller.listener),
+        client: caller.client.ip(),
         asked: uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")),
         host,
     })
@@ -217,31 +259,29 @@ fn route(talk: &Conversation, request: &Request<Incoming>, websocket: bool) -> R
 
 /// Does what the route says.
 async fn follow(
-    talk: &Conversation,
+    caller: &Caller,
     taken: &Taken,
     request: Request<Incoming>,
     websocket: bool,
-) -> Result<Response<Reply>, Error> {
+) -> Result<(Response<Reply>, Option<Accepted>), Error> {
     if websocket {
         taken.admit(request.headers())?;
     }
     let upstream = match &taken.route.goal {
         Goal::Upstream(upstream) => Arc::clone(upstream),
-        Goal::Redirect(redirect) => return Ok(reply::redirect(redirect.status, taken.location(redirect)?)),
-        Goal::Respond(respond) => return Ok(reply::fixed(respond)),
+        Goal::Redirect(redirect) => return Ok((reply::redirect(redirect.status, taken.location(redirect)?), None)),
+        Goal::Respond(respond) => return Ok((reply::fixed(respond), None)),
     };
     let target = Uri::from(taken.target()?);
-    let asked = Asked { client: talk.client, host: taken.host.clone(), target, upstream, taken: taken.clone() };
-    if !websocket {
-        return forward::forward(&talk.worker, &asked, request).await;
+    let asked = Asked { client: caller.client, host: taken.host.clone(), target, upstream, taken: taken.clone() };
+    if websocket {
+        return upgrade::open(&caller.worker, &asked, request).await;
     }
-    let (response, accepted) = upgrade::open(&talk.worker, &asked, request).await?;
-    *talk.accepted.borrow_mut() = accepted;
-    Ok(response)
+    Ok((forward::forward(&caller.worker, &asked, request).await?, None))
 }
 
-fn explain(talk: &Conversation, error: &Error) -> Response<Reply> {
-    let (status, client, listener) = (error.status(), talk.client, &talk.listener.name);
+fn explain(caller: &Caller, error: &Error) -> Response<Reply> {
+    let (status, client, listener) = (error.status(), caller.client, &caller.listener.name);
     if error.is_clients() {
         tracing::info!(%client, %listener, status = status.as_u16(), reason = %error, "refused");
     } else {

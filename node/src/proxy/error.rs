@@ -32,6 +32,9 @@ pub(super) enum Error {
     /// The client asked for something HTTP cannot mean here.
     #[error("{0}")]
     Request(&'static str),
+    /// Its body began but nothing more of it came. The client must send on.
+    #[error("nothing of the body came within {0:?}")]
+    Slow(Duration),
 }
 
 /// How one backend failed before it answered.
@@ -73,6 +76,7 @@ impl Error {
             Self::Tried { .. } => StatusCode::BAD_GATEWAY,
             Self::Handshake(_) | Self::Request(_) => StatusCode::BAD_REQUEST,
             Self::Version => StatusCode::UPGRADE_REQUIRED,
+            Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
         }
     }
 

@@ -1,6 +1,8 @@
 //! Plain HTTP: one request to one backend and its answer back, bodies streaming both ways.
 
 use std::cell::Cell;
+use std::error::Error as _;
+use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -13,7 +15,7 @@ use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::backend::Place;
 use super::connection::Asked;
@@ -34,10 +36,13 @@ pub(super) async fn forward(
     request: Request<Incoming>,
 ) -> Result<Response<Reply>, Error> {
     let (mut parts, body) = request.into_parts();
+    // With HTTP/1 the screen looks after that.
+    let patience = (parts.version == Version::HTTP_2).then_some(worker.limits.body);
     prepare(&mut parts, asked, &body);
     let heard = Rc::new(Cell::new(Instant::now()));
     let repeatable = parts.method.is_idempotent() && body.is_end_stream();
-    let mut request = Request::from_parts(parts, Upload { body: Some(body), heard: Rc::clone(&heard) });
+    let mut request =
+        Request::from_parts(parts, Upload { body: Some(body), heard: Rc::clone(&heard), patience, timer: None });
     let mut tried = Vec::new();
     let mut failure = None;
     for _ in 0..worker.limits.tries {
@@ -58,7 +63,11 @@ pub(super) async fn forward(
         match exchange(&mut sender, request, &heard, worker.limits.response).await {
             Ok(response) => return Ok(answer(worker, response, sender, place)),
             Err((Failure::Connection(error), None)) if error.is_user() => {
-                return Err(Error::Request("the request's body broke off"));
+                let slow = error.source().and_then(|e| e.downcast_ref()).is_some_and(|e| matches!(e, Broken::Slow(_)));
+                return Err(match patience.filter(|_| slow) {
+                    Some(patience) => Error::Slow(patience),
+                    None => Error::Request("the request's body broke off"),
+                });
             }
             Err((failed, unsent)) => {
                 failed.log(&asked.upstream.name, address);
@@ -90,7 +99,8 @@ fn prepare(parts: &mut Parts, asked: &Asked, body: &Incoming) {
 
 /// The same request once more; it has no body.
 fn repeat(request: &Request<Upload>) -> Request<Upload> {
-    let mut again = Request::new(Upload { body: None, heard: Rc::clone(&request.body().heard) });
+    let empty = Upload { body: None, heard: Rc::clone(&request.body().heard), patience: None, timer: None };
+    let mut again = Request::new(empty);
     *again.method_mut() = request.method().clone();
     *again.uri_mut() = request.uri().clone();
     *again.headers_mut() = request.headers().clone();
@@ -154,18 +164,37 @@ fn answer(worker: &Worker, response: Response<Incoming>, sender: SendRequest<Upl
 pub(super) struct Upload {
     body: Option<Incoming>,
     heard: Rc<Cell<Instant>>,
+    /// From one piece to the next, where nobody below looks after that.
+    patience: Option<Duration>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// Why a body did not come to its end. The client must mend it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    /// Its stream or connection ended, or was no HTTP any more.
+    #[error("the request's body broke off")]
+    Off(#[source] hyper::Error),
+    /// Nothing more of it came.
+    #[error("nothing of the body came within {0:?}")]
+    Slow(Duration),
 }
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = self.get_mut();
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(body).poll_frame(cx));
-        this.heard.set(Instant::now());
-        Poll::Ready(frame)
+        if let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) {
+            this.timer = None;
+            this.heard.set(Instant::now());
+            return Poll::Ready(frame.map(|frame| frame.map_err(Broken::Off)));
+        }
+        let Some(patience) = this.patience else { return Poll::Pending };
+        ready!(this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience))).as_mut().poll(cx));
+        Poll::Ready(Some(Err(Broken::Slow(patience))))
     }
 
     fn is_end_stream(&self) -> bool {

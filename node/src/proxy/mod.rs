@@ -8,6 +8,7 @@ mod error;
 mod forward;
 mod headers;
 mod health;
+mod http2;
 mod lane;
 mod listener;
 mod pipe;

@@ -9,6 +9,8 @@ use http::{Response, StatusCode};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::backend::Place;
+use super::headers;
+use super::http2::Running;
 use super::pool::Lease;
 use super::screened::OpenExchange;
 use crate::config::model::Respond;
@@ -21,7 +23,14 @@ pub(super) struct Reply {
     /// Kept until the last byte: the connection to the backend, and the place taken there.
     lease: Option<Lease>,
     _place: Option<Place>,
-    exchange: Option<OpenExchange>,
+    _held: Option<Held>,
+}
+
+/// What is open as long as its answer is on the way.
+#[derive(Debug)]
+enum Held {
+    Exchange(#[expect(dead_code, reason = "held, not read")] OpenExchange),
+    Stream(#[expect(dead_code, reason = "held, not read")] Running),
 }
 
 #[derive(Debug)]
@@ -32,7 +41,7 @@ enum Source {
 
 impl Reply {
     fn new(source: Source) -> Self {
-        Self { source, ended: false, lease: None, _place: None, exchange: None }
+        Self { source, ended: false, lease: None, _place: None, _held: None }
     }
 
     /// Nothing.
@@ -49,7 +58,13 @@ impl Reply {
 
     /// Keeps the exchange open until the last byte.
     pub(super) fn during(mut self, exchange: OpenExchange) -> Self {
-        self.exchange = Some(exchange);
+        self._held = Some(Held::Exchange(exchange));
+        self
+    }
+
+    /// Keeps the stream of HTTP/2 open until the last byte.
+    pub(super) fn within(mut self, stream: Running) -> Self {
+        self._held = Some(Held::Stream(stream));
         self
     }
 }
@@ -96,8 +111,11 @@ impl Body for Reply {
         match &mut this.source {
             Source::Ours(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Source::Backend(body) => {
-                let frame = ready!(Pin::new(body).poll_frame(cx));
+                let mut frame = ready!(Pin::new(body).poll_frame(cx));
                 this.ended = frame.is_none();
+                if let Some(trailers) = frame.as_mut().and_then(|f| f.as_mut().ok()).and_then(Frame::trailers_mut) {
+                    headers::strip_hop_by_hop(trailers);
+                }
                 Poll::Ready(frame)
             }
         }

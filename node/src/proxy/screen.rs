@@ -301,8 +301,7 @@ impl Head {
             if self.host {
                 return Err(Refusal::Malformed("Host is there twice"));
             }
-            let ok = |b: &u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(b);
-            if !value.iter().all(ok) {
+            if !is_host(value) {
                 return Err(Refusal::Malformed("Host is no host"));
             }
             self.host = true;
@@ -317,6 +316,11 @@ impl Head {
 /// `upgrade.rs`; both must agree.
 pub(super) fn names_websocket(value: &[u8]) -> bool {
     value.split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// Whether it can be a host with or without a port, or none at all: no userinfo, no list, no path.
+pub(super) fn is_host(value: &[u8]) -> bool {
+    value.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(b))
 }
 
 fn count(left: u64, bytes: &[u8]) -> usize {
@@ -339,6 +343,9 @@ fn request_line(line: &[u8]) -> Result<bool, Refusal> {
     }
     if method == b"CONNECT" {
         return Err(Refusal::Malformed("CONNECT is not served here"));
+    }
+    if (method, target, version) == (b"PRI", b"*", b"HTTP/2.0") {
+        return Err(Refusal::Malformed("HTTP/2 is off on this listener"));
     }
     let lower = target.to_ascii_lowercase();
     let form = target.first() == Some(&b'/')
@@ -372,7 +379,8 @@ fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
     Ok((name, value.trim_ascii()))
 }
 
-fn decimal(text: &[u8]) -> Option<u64> {
+/// A `Content-Length` as RFC 9110 section 8.6 writes it.
+pub(super) fn decimal(text: &[u8]) -> Option<u64> {
     if !(1..=19).contains(&text.len()) || !text.iter().all(u8::is_ascii_digit) {
         return None;
     }
@@ -471,6 +479,7 @@ mod tests {
         }
         refused("G@T / HTTP/1.1\r\n\r\n", "method");
         refused("CONNECT a:1 HTTP/1.1\r\n\r\n", "CONNECT");
+        refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/2 is off");
         for bad in ["x", "*", "ftp://a/", "/\u{e4}", "a:80"] {
             refused(&format!("GET {bad} HTTP/1.1\r\n\r\n"), "target");
         }

@@ -7,11 +7,15 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::http2::Tunnel;
+
 /// A connection's bytes as they are meant. What is rare or large belongs into a box: an idle session is made of two.
 #[derive(Debug)]
 pub(super) enum Stream {
     /// As they are on the wire.
     Plain(TcpStream),
+    /// One stream of an HTTP/2 connection.
+    Http2(Box<Tunnel>),
 }
 
 impl From<TcpStream> for Stream {
@@ -24,6 +28,7 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Http2(socket) => Pin::new(socket).poll_read(cx, buf),
         }
     }
 }
@@ -32,6 +37,7 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
+            Self::Http2(socket) => Pin::new(socket).poll_write(cx, buf),
         }
     }
 
@@ -42,24 +48,28 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Self::Http2(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Plain(socket) => socket.is_write_vectored(),
+            Self::Http2(socket) => socket.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            Self::Http2(socket) => Pin::new(socket).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Http2(socket) => Pin::new(socket).poll_shutdown(cx),
         }
     }
 }

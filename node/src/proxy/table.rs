@@ -28,6 +28,8 @@ pub(super) struct Table {
 #[derive(Debug)]
 pub(super) struct Listener {
     pub(super) name: Name,
+    /// A client may speak HTTP/2.
+    pub(super) http2: bool,
 }
 
 /// A named group of backends.
@@ -95,7 +97,7 @@ impl Registry {
             listeners: config
                 .listeners
                 .iter()
-                .map(|(name, l)| (l.address, Arc::new(Listener { name: name.clone() })))
+                .map(|(name, l)| (l.address, Arc::new(Listener { name: name.clone(), http2: l.speaks_http2(false) })))
                 .collect(),
             vips: config.vips.values().map(|v| v.address).collect(),
             routes: Routes::new(routes),

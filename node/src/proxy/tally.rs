@@ -93,6 +93,7 @@ impl Tally {
             Error::Handshake(_) | Error::Version => 10,
             Error::Request(_) => 11,
             Error::Origin { .. } => 12,
+            Error::Slow(_) => 4,
         }]
         .fetch_add(1, Relaxed);
     }

@@ -3,6 +3,7 @@
 
 mod bulk;
 mod http;
+mod http2;
 mod lifecycle;
 mod memory;
 mod refusals;

@@ -52,7 +52,7 @@ async fn smuggling_is_refused() {
         ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400, "Host is missing"),
         ("GET / HTTP/1.1\nHost: a\n\n".to_owned(), 400, "LF instead"),
         ("nonsense\r\n\r\n".to_owned(), 400, "request line"),
-        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), 400, "target"),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), 400, "HTTP/2 is off"),
         ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n".to_owned(), 400, "CONNECT"),
         ("\u{16}\u{3}\u{1}\u{2}".to_owned(), 400, "control"),
     ];

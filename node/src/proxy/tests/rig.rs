@@ -72,8 +72,13 @@ impl Rig {
 
     /// With other settings than the usual ones.
     pub(super) async fn with(upstream: Upstream, change: impl FnOnce(&mut Settings)) -> Self {
-        let address = free_address();
-        let config = watch::Sender::new(Arc::new(config(address, upstream)));
+        Self::of(config(free_address(), upstream), change).await
+    }
+
+    /// Runs this config, whose one listener is `main`.
+    pub(super) async fn of(config: Config, change: impl FnOnce(&mut Settings)) -> Self {
+        let address = config.listeners["main"].address;
+        let config = watch::Sender::new(Arc::new(config));
         let here = Reach { away: BTreeSet::new(), absent: Absent::CannotListen };
         let reach = watch::Sender::new(Arc::new(here));
         let mut settings = Settings { workers: 2, busy_poll: false, limits: Limits::default() };
