@@ -4,6 +4,7 @@
 
 mod address;
 mod backend;
+mod balance;
 mod check;
 mod edit;
 mod eject;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 pub use address::{Address, Mistake as AddressMistake};
 pub use backend::{Backend, DEFAULT_WEIGHT, MAX_WEIGHT, State};
+pub use balance::{Balance, DEFAULT_HASH_BOUND, DEFAULT_ZONE_MIN_SHARE, HashOn, MAX_HASH_BOUND, Sticky};
 pub use check::{Check, CheckKind, CheckMethod};
 pub use eject::Eject;
 pub use listener::{Http2, Listener};
@@ -31,7 +33,7 @@ pub use route::{
 };
 pub(crate) use route::{Value, bare};
 pub use statuses::Statuses;
-pub use upstream::{Balance, Upstream};
+pub use upstream::Upstream;
 pub use vip::Vip;
 
 use crate::config::v1 as pb;

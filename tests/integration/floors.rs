@@ -22,13 +22,21 @@ const FLOORS: [(&str, u8); 9] = [
 const STRANGERS: [(&str, &str); 1] = [("proxy", "control")];
 
 /// Rooms whose time and chance are arguments.
-const PURE: [&str; 10] = [
+const PURE: [&str; 18] = [
     "control/state.rs",
     "control/standing.rs",
     "vip/lease.rs",
     "proxy/rewrite.rs",
     "proxy/route.rs",
-    "proxy/balance.rs",
+    "proxy/balance/affinity.rs",
+    "proxy/balance/candidate.rs",
+    "proxy/balance/choice.rs",
+    "proxy/balance/hash.rs",
+    "proxy/balance/latency.rs",
+    "proxy/balance/ramp.rs",
+    "proxy/balance/rotation.rs",
+    "proxy/balance/sticky.rs",
+    "proxy/balance/two.rs",
     "proxy/health.rs",
     "proxy/frame.rs",
     "proxy/screen.rs",

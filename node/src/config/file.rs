@@ -18,6 +18,8 @@ pub enum Role {
     Witness,
 }
 
+const NAMES: &str = "use 1 to 63 of a-z 0-9 . _ - and begin with a letter or digit";
+
 /// One checked `node.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeFile {
@@ -41,6 +43,8 @@ pub struct NodeFile {
     pub workers: Option<usize>,
     /// Data plane threads look for bytes instead of sleeping, while few sessions speak.
     pub busy_poll: bool,
+    /// Where this machine stands: its data plane prefers backends there. `None`: they are all alike.
+    pub zone: Option<Name>,
     /// How long live sessions may go on after the node was asked to stop.
     pub grace: Duration,
     /// Where machines that watch this node ask: `/healthz`, `/readyz`, `/metrics`; `None`: nowhere.
@@ -126,6 +130,7 @@ fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
     let vip = top.table("vip", problems).map_or(Some(Provider::None), |t| vip(t, problems));
     let (workers, busy_poll, grace) = top.table("proxy", problems).map_or((None, false, None), |t| proxy(t, problems));
     let http = top.table("admin", problems).and_then(|t| admin(t, problems));
+    let zone = zone(&mut top, problems);
     top.finish(problems);
     let me = name.as_ref().and_then(|name| peers.iter().find(|p| p.name == *name));
     if let (Some(name), None, false) = (&name, me, peers.is_empty()) {
@@ -146,6 +151,7 @@ fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
         vip: vip?,
         workers,
         busy_poll,
+        zone,
         grace: grace.unwrap_or(Duration::from_secs(10)),
         http,
     })
@@ -154,10 +160,19 @@ fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
 fn named(top: &mut Table, key: &'static str, mend: &str, problems: &mut Problems) -> Option<String> {
     let text = top.required(key, mend, problems)?;
     if Name::new(&text).is_none() {
-        problems.add(key, &text, "is no name", "use 1 to 63 of a-z 0-9 . _ - and begin with a letter or digit");
+        problems.add(key, &text, "is no name", NAMES);
         return None;
     }
     Some(text)
+}
+
+fn zone(top: &mut Table, problems: &mut Problems) -> Option<Name> {
+    let text = top.text("zone", problems)?;
+    let name = Name::new(&text);
+    if name.is_none() {
+        problems.add("zone", text, "is no name", NAMES);
+    }
+    name
 }
 
 fn control(mut t: Table, problems: &mut Problems) -> (Option<SocketAddr>, bool, Profile) {
@@ -301,6 +316,9 @@ mod tests {
         assert_eq!(file.me().unwrap().role, Role::Proxy);
         assert_eq!(file.vip, Provider::Linux { interface: "eth0".into() });
         assert_eq!(file.timers, Profile::Default);
+        assert_eq!(file.zone, None);
+        let placed = NodeFile::parse(&format!("zone = \"west-1\"\n{GOOD}")).unwrap();
+        assert_eq!(placed.zone, Name::new("west-1"));
     }
 
     #[test]
@@ -309,6 +327,7 @@ mod tests {
             cluster = "Chat room"
             name = "z"
             data_dir = 7
+            zone = "Zone A"
             colour = "red"
             [control]
             listen = "10.0.0.1"
@@ -332,6 +351,7 @@ mod tests {
                 "peers.b.role",
                 "peers.b.address",
                 "vip.interface",
+                "zone",
                 "colour",
                 "name"
             ]

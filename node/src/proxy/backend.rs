@@ -2,21 +2,36 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use super::balance::{Latency, mark};
 use crate::config::model::Name;
+
+/// The time on the one clock that backends are told by, since it was first looked at.
+pub(super) fn now() -> Duration {
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    BEGAN.elapsed()
+}
 
 /// A server behind the proxy. `(upstream, address)` is who it is.
 #[derive(Debug)]
 pub(super) struct Backend {
     pub(super) upstream: Name,
     pub(super) address: SocketAddr,
+    /// Its address as a number: in cookies, and for hashing.
+    pub(super) mark: u64,
     up: AtomicBool,
+    /// Since when, in milliseconds of [`now`].
+    up_since: AtomicU64,
+    latency: AtomicU64,
     load: AtomicU32,
     /// Open sessions.
     pub(super) sessions: AtomicU64,
@@ -34,7 +49,10 @@ impl Backend {
         Self {
             upstream,
             address,
+            mark: mark(address),
             up: AtomicBool::new(true),
+            up_since: AtomicU64::new(millis(now())),
+            latency: AtomicU64::default(),
             load: AtomicU32::new(0),
             sessions: AtomicU64::new(0),
             sessions_total: AtomicU64::new(0),
@@ -46,7 +64,7 @@ impl Backend {
 
     /// Whether the checks find it healthy.
     pub(super) fn is_up(&self) -> bool {
-        self.up.load(Relaxed)
+        self.up.load(Acquire)
     }
 
     /// Sessions and requests that were given to it and have not ended.
@@ -56,7 +74,33 @@ impl Backend {
 
     /// What its checks found.
     pub(super) fn set_up(&self, up: bool) {
-        self.up.store(up, Relaxed);
+        if up && !self.is_up() {
+            // First: nobody shall see it up for longer than it is.
+            self.up_since.store(millis(now()), Relaxed);
+        }
+        self.up.store(up, Release);
+    }
+
+    /// How long it has been up, or known if it never was down.
+    pub(super) fn up_for(&self, now: Duration) -> Duration {
+        now.saturating_sub(Duration::from_millis(self.up_since.load(Relaxed)))
+    }
+
+    /// How long it takes to answer; `None`: it has not answered yet.
+    pub(super) fn latency(&self, now: Duration) -> Option<Duration> {
+        Latency::from_bits(self.latency.load(Relaxed)).at(now)
+    }
+
+    /// The head of an answer came after this time. Where two workers tell it at once, one of them is not heard: the next
+    /// will be.
+    pub(super) fn answered(&self, after: Duration) {
+        let before = Latency::from_bits(self.latency.load(Relaxed));
+        self.latency.store(before.after(after, now()).to_bits(), Relaxed);
+    }
+
+    /// It did not answer, for this long. One that fails at once is not a fast one.
+    pub(super) fn unanswered(&self, after: Duration) {
+        self.answered(after.max(Duration::from_secs(1)));
     }
 
     /// Keeps the last failure for whoever asks.
@@ -86,6 +130,10 @@ impl Backend {
     pub(super) async fn dial(&self, within: Duration) -> io::Result<TcpStream> {
         connect(self.address, within).await.inspect_err(|_| self.doubt())
     }
+}
+
+fn millis(at: Duration) -> u64 {
+    u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Connects within a time.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderValue, RETRY_AFTER, UPGRADE};
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, RETRY_AFTER, SET_COOKIE, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -19,6 +19,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::backend::Backend;
+use super::balance::Affinity;
 use super::error::{Error, Failure};
 use super::http2::{self, Chosen};
 use super::relay::{Early, Moved, relay};
@@ -49,9 +51,20 @@ pub(super) struct Asked {
     pub(super) upstream: Arc<Upstream>,
     /// What the client asked, and the route that took it.
     pub(super) taken: Taken,
+    /// What draws it to a certain backend.
+    pub(super) affinity: Affinity,
 }
 
 impl Asked {
+    /// Makes the client stick to the backend that answered, where it does not already (RFC 6265).
+    pub(super) fn stick(&self, answer: &mut HeaderMap, backend: &Backend) {
+        if self.affinity.stuck != Some(backend.mark)
+            && let Some(cookie) = self.upstream.sticky.as_ref().and_then(|sticky| sticky.written(backend.mark))
+        {
+            answer.append(SET_COOKIE, cookie);
+        }
+    }
+
     /// All tries are used up, or there was nobody to try.
     pub(super) fn unanswered(&self, failure: Option<Failure>) -> Error {
         let upstream = self.upstream.name.clone();
@@ -273,7 +286,10 @@ async fn follow(
         Goal::Respond(respond) => return Ok((reply::fixed(respond), None)),
     };
     let target = Uri::from(taken.target()?);
-    let asked = Asked { client: caller.client, host: taken.host.clone(), target, upstream, taken: taken.clone() };
+    let (client, host, taken) = (caller.client, taken.host.clone(), taken.clone());
+    let (on, sticky) = (upstream.hash_on.as_ref(), upstream.sticky.as_ref());
+    let affinity = Affinity::of(on, sticky, client.ip(), request.uri(), request.headers());
+    let asked = Asked { client, host, target, upstream, affinity, taken };
     if websocket {
         return upgrade::open(&caller.worker, &asked, request).await;
     }

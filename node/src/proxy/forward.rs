@@ -46,7 +46,7 @@ pub(super) async fn forward(
     let mut tried = Vec::new();
     let mut failure = None;
     for _ in 0..worker.limits.tries {
-        let Some(place) = worker.place(&asked.upstream, &tried) else { break };
+        let Some(place) = worker.place(&asked.upstream, asked.affinity, &tried) else { break };
         let address = place.backend().address;
         if let Some(host) = asked.taken.new_host(address) {
             request.headers_mut().insert(HOST, host);
@@ -54,6 +54,7 @@ pub(super) async fn forward(
         let (mut sender, pooled) = match connection(worker, &place).await {
             Ok(connection) => connection,
             Err(failed) => {
+                place.backend().unanswered(Duration::ZERO);
                 tried.push(address);
                 failure = Some(failed);
                 continue;
@@ -61,7 +62,11 @@ pub(super) async fn forward(
         };
         let repeated = (pooled && repeatable).then(|| repeat(&request));
         match exchange(&mut sender, request, &heard, worker.limits.response).await {
-            Ok(response) => return Ok(answer(worker, response, sender, place)),
+            Ok(response) => {
+                // `heard`: when the last of the request was sent.
+                place.backend().answered(heard.get().elapsed());
+                return Ok(answer(worker, asked, response, sender, place));
+            }
             Err((Failure::Connection(error), None)) if error.is_user() => {
                 let slow = error.source().and_then(|e| e.downcast_ref()).is_some_and(|e| matches!(e, Broken::Slow(_)));
                 return Err(match patience.filter(|_| slow) {
@@ -70,6 +75,9 @@ pub(super) async fn forward(
                 });
             }
             Err((failed, unsent)) => {
+                if !pooled {
+                    place.backend().unanswered(heard.get().elapsed());
+                }
                 failed.log(&asked.upstream.name, address);
                 let dead = matches!(failed, Failure::Connection(_));
                 let again = unsent.or(repeated.filter(|_| dead));
@@ -144,7 +152,13 @@ async fn exchange(
     }
 }
 
-fn answer(worker: &Worker, response: Response<Incoming>, sender: SendRequest<Upload>, place: Place) -> Response<Reply> {
+fn answer(
+    worker: &Worker,
+    asked: &Asked,
+    response: Response<Incoming>,
+    sender: SendRequest<Upload>,
+    place: Place,
+) -> Response<Reply> {
     let (mut parts, body) = response.into_parts();
     headers::strip_hop_by_hop(&mut parts.headers);
     parts.version = Version::HTTP_11;
@@ -154,6 +168,7 @@ fn answer(worker: &Worker, response: Response<Incoming>, sender: SendRequest<Upl
         parts.status = StatusCode::BAD_GATEWAY;
         return Response::from_parts(parts, Reply::empty());
     }
+    asked.stick(&mut parts.headers, place.backend());
     place.backend().requests_total.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let lease = Lease { pool: Rc::clone(&worker.pool), address: place.backend().address, sender };
     Response::from_parts(parts, Reply::from_backend(body, Some(lease), place))

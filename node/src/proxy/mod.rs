@@ -15,6 +15,7 @@ mod pipe;
 mod plane;
 mod pool;
 mod probe;
+mod rank;
 mod relay;
 mod reply;
 mod rewrite;

@@ -87,7 +87,7 @@ pub fn start(
     mut config: watch::Receiver<Arc<Config>>,
     reach: watch::Receiver<Arc<Reach>>,
 ) -> io::Result<Proxy> {
-    let mut registry = Registry::default();
+    let mut registry = Registry::new(settings.zone.clone());
     let first = Arc::clone(&config.borrow_and_update());
     let (table_sender, table) = watch::channel(Arc::new(registry.compile(&first)));
     let tallies: Arc<[Arc<Tally>]> = (0..settings.workers.max(1)).map(|_| Arc::default()).collect();

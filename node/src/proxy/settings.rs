@@ -13,6 +13,8 @@ pub struct Settings {
     pub workers: usize,
     /// Workers look for bytes instead of sleeping, while few sessions speak: a third of the latency for a core each.
     pub busy_poll: bool,
+    /// Where this node stands: backends there are preferred.
+    pub zone: Option<Name>,
     /// What clients and backends are held to.
     pub limits: Limits,
 }

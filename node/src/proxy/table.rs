@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use super::backend::Backend;
-use super::balance::Candidate;
+use super::balance::Sticky;
+use super::rank::Rank;
 use super::route::Route;
-use crate::config::model::{Address, Balance, Check, Config, Name, State};
+use crate::config::model::{Address, Balance, Check, Config, HashOn, Name, State};
 use crate::config::routing::Routes;
 
 /// One config, compiled. A session takes one at its start and keeps to it.
@@ -37,6 +39,15 @@ pub(super) struct Listener {
 pub(super) struct Upstream {
     pub(super) name: Name,
     pub(super) balance: Balance,
+    /// What it hashes, if it does.
+    pub(super) hash_on: Option<HashOn>,
+    /// The most a backend may have, in percent of its fair share, when it hashes.
+    pub(super) hash_bound: u32,
+    pub(super) sticky: Option<Sticky>,
+    /// How long a backend takes to rise to its full share.
+    pub(super) slow_start: Duration,
+    /// The percentage of the near ones' weight that must be up for them to be preferred; `None`: all are alike.
+    pub(super) near_share: Option<u32>,
     pub(super) check: Check,
     pub(super) members: Vec<Member>,
 }
@@ -45,31 +56,25 @@ pub(super) struct Upstream {
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) backend: Arc<Backend>,
-    weight: NonZeroU32,
-    active: bool,
-}
-
-impl Upstream {
-    /// Who may take a session now.
-    pub(super) fn candidates(&self, tried: &[SocketAddr]) -> (Vec<&Arc<Backend>>, Vec<Candidate>) {
-        let able = |m: &&Member| m.active && m.backend.is_up() && !tried.contains(&m.backend.address);
-        self.members
-            .iter()
-            .filter(able)
-            .map(|m| {
-                let (address, load) = (m.backend.address, m.backend.load());
-                (&m.backend, Candidate { address, weight: m.weight, load })
-            })
-            .unzip()
-    }
+    pub(super) weight: NonZeroU32,
+    pub(super) active: bool,
+    pub(super) rank: Rank,
 }
 
 /// Knows every backend that is configured or still has sessions, so that one that is removed and added again goes on
 /// counting where it was.
 #[derive(Debug, Default)]
-pub(super) struct Registry(BTreeMap<(Name, SocketAddr), Weak<Backend>>);
+pub(super) struct Registry {
+    backends: BTreeMap<(Name, SocketAddr), Weak<Backend>>,
+    zone: Option<Name>,
+}
 
 impl Registry {
+    /// Of a node that stands in this zone.
+    pub(super) fn new(zone: Option<Name>) -> Self {
+        Self { zone, ..Self::default() }
+    }
+
     /// Compiles a config.
     pub(super) fn compile(&mut self, config: &Config) -> Table {
         let upstreams: BTreeMap<Name, Arc<Upstream>> = config
@@ -81,16 +86,28 @@ impl Registry {
                         backend: self.backend(name, *address),
                         weight: b.weight,
                         active: b.state == State::Active,
+                        rank: Rank::of(b, self.zone.as_ref()),
                     }),
                     // Nobody knows yet where it is.
                     Address::Name { .. } | Address::Service(_) => None,
                 };
-                let members = u.backends.iter().filter_map(member).collect();
-                let upstream = Upstream { name: name.clone(), balance: u.balance, check: u.check.clone(), members };
+                let members: Vec<Member> = u.backends.iter().filter_map(member).collect();
+                let some = |rank| members.iter().any(|m| m.rank == rank);
+                let upstream = Upstream {
+                    name: name.clone(),
+                    balance: u.balance,
+                    hash_on: (u.balance == Balance::Hash).then(|| u.hash_on.clone()),
+                    hash_bound: u.hash_bound,
+                    sticky: u.sticky.as_ref().map(Sticky::new),
+                    slow_start: u.slow_start,
+                    near_share: (some(Rank::Near) && some(Rank::Far)).then_some(u.zone_min_share),
+                    check: u.check.clone(),
+                    members,
+                };
                 (name.clone(), Arc::new(upstream))
             })
             .collect();
-        self.0.retain(|_, backend| backend.strong_count() > 0);
+        self.backends.retain(|_, backend| backend.strong_count() > 0);
         let routes = config.routes.iter();
         let routes = routes.filter_map(|(name, r)| Some((name, r, Arc::new(Route::new(name, r, &upstreams)?))));
         Table {
@@ -106,7 +123,7 @@ impl Registry {
     }
 
     fn backend(&mut self, upstream: &Name, address: SocketAddr) -> Arc<Backend> {
-        let known = self.0.entry((upstream.clone(), address)).or_default();
+        let known = self.backends.entry((upstream.clone(), address)).or_default();
         known.upgrade().unwrap_or_else(|| {
             let new = Arc::new(Backend::new(upstream.clone(), address));
             *known = Arc::downgrade(&new);
@@ -144,24 +161,14 @@ mod tests {
         let again = registry.compile(&config(&[(1, State::Active), (2, State::Active)]));
         let load = |t: &Table| t.upstreams[&name()].members.iter().map(|m| m.backend.load()).collect::<Vec<_>>();
         assert_eq!(load(&again), [1, 0], "its session was not forgotten");
+        for port in 3..103 {
+            registry.compile(&config(&[(1, State::Draining), (port, State::Active)]));
+        }
+        assert_eq!(load(&registry.compile(&config(&[(1, State::Active)]))), [1], "nor in a hundred revisions");
         drop(place);
         assert_eq!(load(&again), [0, 0]);
         drop(again);
         registry.compile(&config(&[]));
-        assert!(registry.0.is_empty(), "what nobody needs is forgotten");
-    }
-
-    #[test]
-    fn only_those_up_active_and_untried_are_candidates() {
-        let table = Registry::default().compile(&config(&[
-            (1, State::Draining),
-            (2, State::Active),
-            (3, State::Active),
-            (4, State::Active),
-        ]));
-        let upstream = &table.upstreams[&name()];
-        upstream.members[1].backend.set_up(false);
-        let (_, candidates) = upstream.candidates(&[SocketAddr::from(([10, 0, 0, 1], 3))]);
-        assert_eq!(candidates.iter().map(|c| c.address.port()).collect::<Vec<_>>(), [4]);
+        assert!(registry.backends.is_empty(), "what nobody needs is forgotten");
     }
 }

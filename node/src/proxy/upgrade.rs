@@ -53,22 +53,26 @@ pub(super) async fn open(
     let mut tried = Vec::new();
     let mut failure = None;
     while tried.len() < worker.limits.tries {
-        let Some(place) = worker.place(&asked.upstream, &tried) else { break };
+        let Some(place) = worker.place(&asked.upstream, asked.affinity, &tried) else { break };
         let address = place.backend().address;
         if let Some(host) = asked.taken.new_host(address) {
             parts.headers.insert(HOST, host);
             request = switch::encode(&parts);
         }
+        let tried_at = Instant::now();
         match attempt(worker, &place, &request, &accept).await {
-            Ok(Answer::Yes(response, socket, early)) => {
+            Ok(Answer::Yes(mut response, socket, early)) => {
+                asked.stick(response.headers_mut(), place.backend());
                 worker.tally.handshakes.observe(began.elapsed());
                 return Ok((response, Some(Accepted { socket, early, place })));
             }
-            Ok(Answer::No(response)) => {
+            Ok(Answer::No(mut response)) => {
+                asked.stick(response.headers_mut(), place.backend());
                 place.backend().requests_total.fetch_add(1, Relaxed);
                 return Ok((response.map(|body| Reply::from_backend(body, None, place)), None));
             }
             Err(failed) => {
+                place.backend().unanswered(tried_at.elapsed());
                 failed.log(&asked.upstream.name, address);
                 failure = Some(failed);
                 tried.push(address);
@@ -123,8 +127,11 @@ enum Answer {
 async fn attempt(worker: &Worker, place: &Place, request: &[u8], accept: &str) -> Result<Answer, Failure> {
     let socket = worker.dial(place).await?;
     let patience = worker.limits.upgrade;
+    let asked = Instant::now();
     let said = tokio::time::timeout(patience, switch::ask(socket, request)).await;
-    match said.unwrap_or(Err(Failure::Silent(patience)))? {
+    let said = said.unwrap_or(Err(Failure::Silent(patience)))?;
+    place.backend().answered(asked.elapsed());
+    match said {
         Said::Switched(mut headers, socket, early) => {
             verify(&headers, accept)?;
             headers::strip_hop_by_hop(&mut headers);

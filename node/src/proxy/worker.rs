@@ -13,8 +13,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::backend::Place;
-use super::balance::Rotation;
+use super::backend::{self, Place};
+use super::balance::{Affinity, Candidate, Choice, Rotation, choose};
 use super::connection::{self, Arrival};
 use super::error::Failure;
 use super::pool::Pool;
@@ -23,7 +23,7 @@ use super::settings::Limits;
 use super::stream::Stream;
 use super::table::{Table, Upstream};
 use super::tally::Tally;
-use crate::config::model::Name;
+use crate::config::model::{Balance, Name};
 
 /// How long to wait for descriptors or memory when an accept found none.
 const BACK_OFF: Duration = Duration::from_millis(20);
@@ -59,6 +59,8 @@ pub(super) struct Worker {
     pub(super) tally: Arc<Tally>,
     table: watch::Receiver<Arc<Table>>,
     rotations: RefCell<BTreeMap<Name, Rotation>>,
+    /// Room for a choice's candidates, so that none is made for each.
+    candidates: RefCell<Vec<Candidate>>,
     ending: watch::Sender<Ending>,
     alive: Rc<Living>,
 }
@@ -73,6 +75,7 @@ impl Worker {
             tally,
             table,
             rotations: RefCell::default(),
+            candidates: RefCell::default(),
             ending: watch::Sender::default(),
             alive: Rc::default(),
         }
@@ -89,14 +92,20 @@ impl Worker {
     }
 
     /// Chooses who gets the next session or request; `None`: nobody that is not `tried` may take it.
-    pub(super) fn place(&self, upstream: &Upstream, tried: &[SocketAddr]) -> Option<Place> {
-        let (backends, candidates) = upstream.candidates(tried);
+    pub(super) fn place(&self, upstream: &Upstream, affinity: Affinity, tried: &[SocketAddr]) -> Option<Place> {
+        if let Some(backend) = upstream.stuck(affinity, tried) {
+            return Some(Place::at(backend));
+        }
+        let mut candidates = self.candidates.borrow_mut();
+        upstream.candidates(tried, backend::now(), &mut candidates);
+        let chance = if upstream.balance == Balance::P2c { rand::random() } else { 0 };
+        let how = Choice { balance: upstream.balance, bound: upstream.hash_bound, key: affinity.key, chance };
         let mut rotations = self.rotations.borrow_mut();
         if !rotations.contains_key(&upstream.name) {
             rotations.insert(upstream.name.clone(), Rotation::default());
         }
-        let chosen = rotations.get_mut(&upstream.name)?.pick(upstream.balance, &candidates)?;
-        Some(Place::at(backends[chosen]))
+        let chosen = choose(how, rotations.get_mut(&upstream.name)?, &candidates)?;
+        Some(Place::at(&upstream.members[candidates[chosen].member].backend))
     }
 
     /// Connects to a place's backend.

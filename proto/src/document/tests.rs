@@ -11,8 +11,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    Address, Backend, Balance, Check, CheckKind, Eject, Host, Http2, Listener, Matching, Name, Path, Route, State,
-    Upstream, Vip,
+    Address, Backend, Balance, Check, CheckKind, Eject, HashOn, Host, Http2, Listener, Matching, Name, Path, Route,
+    State, Sticky, Upstream, Vip,
 };
 
 fn meant(text: &str) -> Config {
@@ -37,11 +37,39 @@ fn places() -> impl Strategy<Value = Address> {
 }
 
 fn backends() -> impl Strategy<Value = Backend> {
-    (1u32..=1000, any::<bool>()).prop_map(|(weight, draining)| Backend {
+    let zone = proptest::option::of(names());
+    (1u32..=1000, any::<bool>(), any::<bool>(), zone).prop_map(|(weight, draining, backup, zone)| Backend {
         weight: NonZeroU32::new(weight).unwrap(),
         state: if draining { State::Draining } else { State::Active },
+        backup,
+        zone,
         ..Backend::default()
     })
+}
+
+/// An upstream of which only how it balances is said.
+fn balanced() -> impl Strategy<Value = Upstream> {
+    let balance = prop::sample::select(Balance::WORDS).prop_map(|(_, balance)| balance);
+    let on = prop_oneof![
+        Just(HashOn::ClientIp),
+        Just(HashOn::Path),
+        "[a-z0-9_-]{1,20}".prop_map(HashOn::Header),
+        "[A-Za-z0-9_.-]{1,20}".prop_map(HashOn::Cookie),
+        "[!-~&&[^&=#?]]{1,20}".prop_map(HashOn::Query),
+    ];
+    let ttl = proptest::option::of(1u64..100_000_000).prop_map(|s| s.map(Duration::from_secs));
+    let sticky = proptest::option::of(("[A-Za-z0-9_.-]{1,20}", ttl, any::<bool>()));
+    (balance, on, 101u32..=1_000_000, sticky, 0u64..1_000_000, 1u32..=100).prop_map(
+        |(balance, hash_on, hash_bound, sticky, slow_start, zone_min_share)| Upstream {
+            balance,
+            hash_on,
+            hash_bound,
+            sticky: sticky.map(|(cookie, ttl, secure)| Sticky { cookie, ttl, secure }),
+            slow_start: Duration::from_millis(slow_start),
+            zone_min_share,
+            ..Upstream::default()
+        },
+    )
 }
 
 fn checks() -> impl Strategy<Value = Check> {
@@ -80,17 +108,8 @@ fn ejects() -> impl Strategy<Value = Eject> {
 }
 
 fn upstreams() -> impl Strategy<Value = Arc<Upstream>> {
-    (any::<bool>(), checks(), ejects(), btree_map(places(), backends(), 0..4)).prop_map(
-        |(least, check, eject, backends)| {
-            Arc::new(Upstream {
-                balance: if least { Balance::LeastSessions } else { Balance::RoundRobin },
-                check,
-                eject,
-                backends,
-                ..Upstream::default()
-            })
-        },
-    )
+    (balanced(), checks(), ejects(), btree_map(places(), backends(), 0..4))
+        .prop_map(|(balanced, check, eject, backends)| Arc::new(Upstream { check, eject, backends, ..balanced }))
 }
 
 fn http2() -> impl Strategy<Value = Option<Http2>> {
@@ -262,7 +281,7 @@ fn all_mistakes_are_told_at_once_with_path_and_value() {
     let expected = r#"
 listeners.one.http2 = "maybe": is not known here; use one of: off, on
 routes.e.hots = "x": is not a known key; known here: host, path, path_exact, path_regex, listeners, methods, headers, query, protocols, websocket, origins, origin_required, upstream, redirect, respond, rewrite, request_headers, response_headers
-upstreams.chat.balance = "fastest": is not known here; use one of: round_robin, least_sessions
+upstreams.chat.balance = "fastest": is not known here; use one of: round_robin, least_sessions, p2c, hash
 upstreams.chat.check.kind = "udp": is not known here; use one of: none, tcp, http, websocket, tls
 upstreams.chat.check.rise = "0": is out of range; use a number from 1 to 4294967295
 upstreams.chat.backends[1].state = "asleep": is not known here; use one of: active, draining
@@ -312,4 +331,67 @@ fn two_routes_cannot_take_the_same_place() {
 routes.b = \"chat.example.org/ws\": is what routes.a takes too; change host or path of one of them, or give one another matcher
 routes.d = \"*/ws\": is what routes.c takes too; change host or path of one of them, or give one another matcher";
     assert_eq!(parse(text).unwrap_err().to_string(), expected);
+}
+
+#[test]
+fn how_sessions_are_shared_out_is_written_where_it_is_not_the_default() {
+    let text = r#"[upstreams.chat]
+balance = "hash"
+hash_on = "header:x-user"
+hash_bound = 150
+slow_start = "30s"
+zone_min_share = 70
+
+[upstreams.chat.sticky]
+cookie = "sid"
+ttl = "8h"
+secure = true
+
+[upstreams.chat.check]
+kind = "tcp"
+interval = "1s"
+timeout = "500ms"
+rise = 1
+fall = 2
+
+[[upstreams.chat.backends]]
+address = "10.0.1.1:9000"
+weight = 100
+state = "active"
+backup = true
+zone = "b"
+"#;
+    assert_eq!(render(&meant(text)), text);
+}
+
+#[test]
+fn what_cannot_balance_is_told() {
+    let bad = r#"
+        [upstreams.a]
+        hash_on = "header:"
+        hash_bound = 100
+        zone_min_share = 101
+        sticky = { cookie = "a b" }
+        [upstreams.b]
+        hash_on = "referer"
+        sticky = { ttl = "1h" }
+        [upstreams.c]
+        hash_on = "query:a=b"
+        [[upstreams.c.backends]]
+        address = "10.0.1.1:9000"
+        zone = "Zone A"
+    "#;
+    let expected = r#"
+upstreams.a.hash_on = "header:": does not name a header field or cookie; use one of: client_ip, header:NAME, cookie:NAME, query:NAME, path
+upstreams.a.hash_bound = "100": is no percentage of the fair share that all can keep; use 101 to 1000000; the last never moves a key
+upstreams.a.sticky.cookie = "a b": is no cookie's name; use 1 to 64 letters, digits, - _ and .
+upstreams.a.zone_min_share = "101": is more than all; use a percentage from 1 to 100
+upstreams.b.hash_on = "referer": is nothing to hash; use one of: client_ip, header:NAME, cookie:NAME, query:NAME, path
+upstreams.b.sticky.cookie: is missing; name the cookie that Tandem shall set
+upstreams.c.backends[0].zone = "Zone A": is no name; use 1 to 63 of a-z 0-9 . _ - and begin with a letter or digit
+upstreams.c.hash_on = "query:a=b": does not name a query parameter; use one of: client_ip, header:NAME, cookie:NAME, query:NAME, path
+"#;
+    assert_eq!(format!("\n{}\n", parse(bad).unwrap_err()), expected);
+    let short = parse("upstreams.a.sticky = { cookie = \"sid\", ttl = \"1500ms\" }").unwrap_err().to_string();
+    assert!(short.contains("whole seconds"), "{short}");
 }

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use super::{Address, words};
+use super::{Address, Name, words};
 use crate::config::v1 as pb;
 use crate::{Problems, Table};
 
@@ -13,11 +13,15 @@ pub struct Backend {
     pub weight: NonZeroU32,
     /// Whether it takes new sessions.
     pub state: State,
+    /// It takes new sessions only while no other backend can.
+    pub backup: bool,
+    /// Where it stands; `None`: far from every proxy that has a zone.
+    pub zone: Option<Name>,
 }
 
 impl Default for Backend {
     fn default() -> Self {
-        Self { weight: DEFAULT_WEIGHT, state: State::default() }
+        Self { weight: DEFAULT_WEIGHT, state: State::default(), backup: false, zone: None }
     }
 }
 
@@ -42,11 +46,19 @@ impl Backend {
     pub(super) fn check(path: &str, given: &pb::Backend, problems: &mut Problems) -> Option<(Address, Self)> {
         let address = Address::check(format!("{path}.address"), &given.address, problems);
         let weight = weight(path, given.weight, problems);
-        Some((address?, Self { weight: weight?, state: State::said(given.state).unwrap_or_default() }))
+        let zone = zone(path, &given.zone, problems);
+        let state = State::said(given.state).unwrap_or_default();
+        Some((address?, Self { weight: weight?, state, backup: given.backup, zone }))
     }
 
     pub(super) fn message(&self, address: &Address) -> pb::Backend {
-        pb::Backend { address: address.to_string(), weight: self.weight.get(), state: self.state.into() }
+        pb::Backend {
+            address: address.to_string(),
+            weight: self.weight.get(),
+            state: self.state.into(),
+            backup: self.backup,
+            zone: self.zone.as_ref().map(Name::to_string).unwrap_or_default(),
+        }
     }
 
     pub(super) fn read(mut t: Table, problems: &mut Problems) -> pb::Backend {
@@ -54,18 +66,32 @@ impl Backend {
             address: t.text("address", problems).unwrap_or_default(),
             weight: t.number("weight", problems).unwrap_or(0),
             state: words::read(&mut t, "state", State::WORDS, problems),
+            backup: t.flag("backup", problems).unwrap_or(false),
+            zone: t.text("zone", problems).unwrap_or_default(),
         };
         t.finish(problems);
         backend
     }
 
     pub(super) fn table(&self, address: &Address) -> toml::Table {
-        toml::toml! {
+        let mut t = toml::toml! {
             address = (address.to_string())
             weight = (i64::from(self.weight.get()))
             state = (self.state.word())
+        };
+        if self.backup {
+            t.insert("backup".to_owned(), true.into());
         }
+        if let Some(zone) = &self.zone {
+            t.insert("zone".to_owned(), zone.as_str().into());
+        }
+        t
     }
+}
+
+/// Empty means none.
+pub(super) fn zone(path: &str, given: &str, problems: &mut Problems) -> Option<Name> {
+    if given.is_empty() { None } else { Name::check(&format!("{path}.zone"), given, problems) }
 }
 
 /// Zero means the default.

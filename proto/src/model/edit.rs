@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 
-use super::{Address, Backend, Balance, Config, Listener, Name, Route, State, Upstream, Vip, backend};
+use super::{Address, Backend, Config, Listener, Name, Route, State, Upstream, Vip, backend};
 use crate::Problems;
 use crate::config::v1 as pb;
 use crate::config::v1::edit::Edit;
@@ -102,9 +102,7 @@ impl Config {
     fn set_upstream(&mut self, set: &pb::SetUpstream, problems: &mut Problems) {
         let path = format!("upstreams.{}", set.name);
         let Some(upstream) = self.upstream_mut(&set.name, problems) else { return };
-        if let Some(b) = set.balance {
-            upstream.balance = Balance::said(b).unwrap_or_default();
-        }
+        upstream.set_balance(&path, set, problems);
         upstream.check = upstream.check.merged(&format!("{path}.check"), set.check.as_ref(), problems);
         upstream.eject = upstream.eject.merged(&format!("{path}.eject"), set.eject.as_ref(), problems);
     }
@@ -150,7 +148,14 @@ impl Config {
         let Some(upstream) = self.upstream_mut(&set.upstream, problems) else { return };
         let Some(address) = known_backend(upstream, &set.upstream, &set.address, problems) else { return };
         let weight = set.weight.map(|w| backend::weight(&path, w, problems));
+        let zone = set.zone.as_ref().map(|zone| backend::zone(&path, zone, problems));
         let Some(backend) = upstream.backends.get_mut(&address) else { return };
+        if let Some(zone) = zone {
+            backend.zone = zone;
+        }
+        if let Some(backup) = set.backup {
+            backend.backup = backup;
+        }
         if let Some(Some(weight)) = weight {
             backend.weight = weight;
         }

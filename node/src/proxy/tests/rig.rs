@@ -81,7 +81,7 @@ impl Rig {
         let config = watch::Sender::new(Arc::new(config));
         let here = Reach { away: BTreeSet::new(), absent: Absent::CannotListen };
         let reach = watch::Sender::new(Arc::new(here));
-        let mut settings = Settings { workers: 2, busy_poll: false, limits: Limits::default() };
+        let mut settings = Settings { workers: 2, busy_poll: false, zone: None, limits: Limits::default() };
         change(&mut settings);
         let proxy = start(&settings, config.subscribe(), reach.subscribe()).unwrap();
         let rig = Self { address, config, reach, proxy };

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::document;
-use crate::model::{Balance, CheckKind, State};
+use crate::model::{Balance, CheckKind, HashOn, State, Sticky};
 
 fn start() -> Config {
     let text = r#"
@@ -86,6 +86,63 @@ fn an_upstream_keeps_what_a_set_does_not_name() {
     assert_eq!((after.balance, after.check.kind), (Balance::LeastSessions, CheckKind::None));
     assert_eq!((after.check.interval, after.check.rise.get(), after.check.fall.get()), (before.check.interval, 3, 4));
     assert_eq!(after.backends, before.backends);
+}
+
+#[test]
+fn how_sessions_are_shared_out_changes_piece_by_piece() {
+    let set = |set: pb::SetUpstream| Edit::SetUpstream(pb::SetUpstream { name: "chat".into(), ..set });
+    let sticky = |cookie: &str, ttl_s, secure| Some(pb::Sticky { cookie: cookie.into(), ttl_s, secure });
+    let hash = || {
+        set(pb::SetUpstream {
+            balance: Some(pb::Balance::Hash.into()),
+            hash_on: Some("header:X-User".into()),
+            hash_bound: Some(150),
+            sticky: sticky("sid", Some(60), Some(true)),
+            slow_start_ms: Some(30_000),
+            zone_min_share: Some(70),
+            ..Default::default()
+        })
+    };
+    let of = |config: &Config| Upstream::clone(&config.upstreams["chat"]);
+    let hashed = of(&edited([hash()]).unwrap());
+    assert_eq!((hashed.balance, &hashed.hash_on), (Balance::Hash, &HashOn::Header("x-user".into())));
+    assert_eq!((hashed.hash_bound, hashed.zone_min_share), (150, 70));
+    assert_eq!(hashed.slow_start.as_secs(), 30);
+    let ttl = |s| Some(std::time::Duration::from_secs(s));
+    assert_eq!(hashed.sticky, Some(Sticky { cookie: "sid".into(), ttl: ttl(60), secure: true }));
+
+    let longer = set(pb::SetUpstream { sticky: sticky("", Some(90), None), ..Default::default() });
+    let longer = of(&edited([hash(), longer]).unwrap());
+    let stuck = Some(Sticky { cookie: "sid".into(), ttl: ttl(90), secure: true });
+    assert_eq!(longer, Upstream { sticky: stuck, ..hashed.clone() }, "what is not named stays");
+    let ended = set(pb::SetUpstream { sticky: sticky("", Some(0), Some(false)), ..Default::default() });
+    let stuck = Some(Sticky { cookie: "sid".into(), ttl: None, secure: false });
+    assert_eq!(of(&edited([hash(), ended]).unwrap()).sticky, stuck);
+    let loose = set(pb::SetUpstream { no_sticky: true, slow_start_ms: Some(0), ..Default::default() });
+    let loose = of(&edited([hash(), loose]).unwrap());
+    assert_eq!((loose.sticky, loose.slow_start.is_zero()), (None, true));
+
+    let nameless = set(pb::SetUpstream { sticky: sticky("", Some(90), None), ..Default::default() });
+    assert!(edited([nameless]).unwrap_err().starts_with("upstreams.chat.sticky.cookie: is missing"));
+}
+
+#[test]
+fn a_backend_moves_to_a_zone_and_becomes_a_backup() {
+    let set = |backup, zone: Option<&str>| {
+        let (upstream, address) = ("chat".into(), "10.0.1.1:9000".into());
+        let zone = zone.map(Into::into);
+        Edit::SetBackend(pb::SetBackend { upstream, address, backup, zone, ..Default::default() })
+    };
+    let of = |edits: &[Edit]| {
+        let backend = edited(edits.to_vec()).unwrap().upstreams["chat"].backends.values().next().cloned().unwrap();
+        (backend.backup, backend.zone.map(|z| z.to_string()))
+    };
+    let b = || Some("b".to_owned());
+    assert_eq!(of(&[set(Some(true), Some("b"))]), (true, b()));
+    assert_eq!(of(&[set(Some(true), Some("b")), set(None, None)]), (true, b()));
+    assert_eq!(of(&[set(Some(true), Some("b")), set(Some(false), None)]), (false, b()));
+    assert_eq!(of(&[set(Some(true), Some("b")), set(None, Some(""))]), (true, None));
+    assert!(edited([set(None, Some("No Zone"))]).unwrap_err().contains("10.0.1.1:9000.zone"));
 }
 
 #[test]
