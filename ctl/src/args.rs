@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Parser, Subcommand};
-use tandem_proto::model::{Balance, CheckKind, CheckMethod, Http2};
+use tandem_proto::model::{Balance, CheckKind, CheckMethod, HashOn, Http2};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -94,20 +94,20 @@ pub(crate) enum Upstream {
     Add {
         name: String,
         #[command(flatten)]
-        how: How,
+        how: Box<How>,
         /// A backend, with its weight if it is not 100; repeat it for more.
         #[arg(long = "backend", value_name = "ADDR[*WEIGHT]", value_parser = weighted)]
         backends: Vec<Weighted>,
     },
     /// Change how sessions are shared out or backends are checked; what is not named stays.
     #[command(
-        group(ArgGroup::new("any").args(["balance", "check", "check_interval", "check_timeout", "check_rise", "check_fall", "check_jitter", "check_port", "check_method", "check_path", "check_host", "check_status", "check_body", "check_subprotocol", "check_echo", "eject_after", "eject_base", "eject_max", "eject_share"]).multiple(true).required(true)),
+        group(ArgGroup::new("any").args(["balance", "hash_on", "hash_bound", "sticky", "no_sticky", "sticky_ttl", "sticky_secure", "slow_start", "zone_min_share", "check", "check_interval", "check_timeout", "check_rise", "check_fall", "check_jitter", "check_port", "check_method", "check_path", "check_host", "check_status", "check_body", "check_subprotocol", "check_echo", "eject_after", "eject_base", "eject_max", "eject_share"]).multiple(true).required(true)),
         after_help = "Example: tandemctl upstream set chat --balance least_sessions --check http --check-path /healthz --check-status 200-299"
     )]
     Set {
         name: String,
         #[command(flatten)]
-        how: How,
+        how: Box<How>,
     },
     /// Remove upstreams that no route uses.
     #[command(after_help = "Example: tandemctl upstream rm chat")]
@@ -126,6 +126,8 @@ pub(crate) struct How {
     /// Who gets the next session.
     #[arg(long, value_parser = words(Balance::WORDS))]
     pub(crate) balance: Option<Balance>,
+    #[command(flatten)]
+    pub(crate) sharing: Sharing,
     /// How a backend is found healthy.
     #[arg(long, value_parser = words(CheckKind::WORDS))]
     pub(crate) check: Option<CheckKind>,
@@ -182,6 +184,35 @@ pub(crate) struct How {
     pub(crate) eject_share: Option<u32>,
 }
 
+/// What goes with a balance.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Sharing {
+    /// hash: what it looks at: client_ip, header:NAME, cookie:NAME, query:NAME or path.
+    #[arg(long, value_name = "WHAT", value_parser = hash_on)]
+    pub(crate) hash_on: Option<HashOn>,
+    /// hash: the most a backend may have, in percent of its fair share. Default: 125; 1000000 never moves a key.
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(101..=1_000_000))]
+    pub(crate) hash_bound: Option<u32>,
+    /// Clients stick to their backend by a cookie of this name.
+    #[arg(long, value_name = "COOKIE")]
+    pub(crate) sticky: Option<String>,
+    /// Clients stick no more.
+    #[arg(long, conflicts_with_all = ["sticky", "sticky_ttl", "sticky_secure"])]
+    pub(crate) no_sticky: bool,
+    /// How long browsers keep the cookie; 0s: until they are closed.
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub(crate) sticky_ttl: Option<u32>,
+    /// Whether browsers send the cookie over TLS only.
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) sticky_secure: Option<bool>,
+    /// How long a backend that came up takes to rise to its full share; 0s: none.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) slow_start: Option<Duration>,
+    /// Percent of a zone's weight that must be up for a proxy there to prefer it. Default: 50.
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) zone_min_share: Option<u32>,
+}
+
 /// A backend as `--backend` names it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Weighted {
@@ -209,18 +240,33 @@ pub(crate) enum Backend {
         /// Share of new sessions relative to the others, 1 to 1000. Default: 100.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
         weight: Option<u32>,
+        /// Where they stand: proxies with the same `zone` in node.toml prefer them.
+        #[arg(long, value_name = "NAME")]
+        zone: Option<String>,
+        /// New sessions only while no other backend can take them.
+        #[arg(long)]
+        backup: bool,
     },
     /// Remove backends: no new sessions; those they have go on.
     #[command(after_help = "Example: tandemctl backend rm chat 10.0.0.11:9000")]
     Rm(Backends),
-    /// Change their weight.
-    #[command(after_help = "Example: tandemctl backend set chat 10.0.0.11:9000 --weight 10")]
+    /// Change their weight, zone, or whether they are backups; what is not named stays.
+    #[command(
+        group(ArgGroup::new("any").args(["weight", "zone", "backup"]).multiple(true).required(true)),
+        after_help = "Example: tandemctl backend set chat 10.0.0.11:9000 --weight 10"
+    )]
     Set {
         #[command(flatten)]
         which: Backends,
         /// Share of new sessions relative to the others, 1 to 1000.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
-        weight: u32,
+        weight: Option<u32>,
+        /// Where they stand; "": nowhere.
+        #[arg(long, value_name = "NAME")]
+        zone: Option<String>,
+        /// Whether they get new sessions only while no other backend can take them.
+        #[arg(long, value_name = "BOOL")]
+        backup: Option<bool>,
     },
     /// No new sessions; those they have go on.
     #[command(after_help = "Example: tandemctl backend drain chat 10.0.0.11:9000")]
@@ -339,6 +385,16 @@ fn words<T: Copy + Send + Sync + 'static>(known: &'static [(&'static str, T)]) -
         .try_map(|given| known.iter().find(|(word, _)| *word == given).map(|(_, meant)| *meant).ok_or("unknown word"))
 }
 
+fn hash_on(given: &str) -> Result<HashOn, String> {
+    given.parse().map_err(|why| format!("this {why}; use one of: {}", HashOn::FORMS))
+}
+
+fn seconds(given: &str) -> Result<u32, &'static str> {
+    let time = humantime::parse_duration(given).ok().filter(|time| time.subsec_nanos() == 0);
+    let seconds = time.and_then(|time| u32::try_from(time.as_secs()).ok());
+    seconds.ok_or("this is no length of time in whole seconds; write it like 90s or 8h")
+}
+
 fn time(given: &str) -> Result<Duration, &'static str> {
     humantime::parse_duration(given)
         .ok()
@@ -404,6 +460,9 @@ mod tests {
             "tandemctl status --timeout 0s",
             "tandemctl upstream set chat",
             "tandemctl upstream add chat --balance fastest",
+            "tandemctl upstream set chat --hash-on referer",
+            "tandemctl upstream set chat --hash-bound 100",
+            "tandemctl upstream set chat --no-sticky --sticky sid",
             "tandemctl upstream add chat --backend 1.2.3.4:5*0",
             "tandemctl backend add chat",
             "tandemctl backend add chat 1.2.3.4:5 --weight 1001",

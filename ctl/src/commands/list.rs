@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tandem_proto::Problems;
 use tandem_proto::admin::v1::{BackendReport, ListenerReport, ListenerState, StatusReply};
-use tandem_proto::model::{CheckKind, State, Upstream};
+use tandem_proto::model::{Balance, CheckKind, Name, State, Upstream};
 
 use super::document::{as_json, checked};
 use super::view::{holders, reports, vip_json};
@@ -14,10 +14,7 @@ use crate::output::{Error, Told, table};
 pub(super) async fn upstreams(client: &Client) -> Result<Told, Error> {
     let reply = client.config().await?;
     let config = checked(&reply)?;
-    let rows = config
-        .upstreams
-        .iter()
-        .map(|(name, u)| vec![name.to_string(), u.balance.to_string(), check(u), backends_of(u)]);
+    let rows = config.upstreams.iter().map(|(name, u)| vec![name.to_string(), balance(u), check(u), backends_of(u)]);
     let people = table(&["UPSTREAM", "BALANCE", "CHECK", "BACKENDS"], rows.collect());
     Ok(told(people, reply.revision, "upstreams", as_json(&config)["upstreams"].take()))
 }
@@ -31,6 +28,21 @@ fn check(upstream: &Upstream) -> String {
         CheckKind::Http => format!("{} {} {every}, {}", check.method, check.path, check.statuses),
         kind @ CheckKind::Websocket => format!("{kind} {} {every}", check.path),
     }
+}
+
+/// Who gets the next session, and what sways it.
+fn balance(upstream: &Upstream) -> String {
+    let mut text = upstream.balance.to_string();
+    if upstream.balance == Balance::Hash {
+        text.push_str(&format!(" on {}", upstream.hash_on));
+    }
+    if let Some(sticky) = &upstream.sticky {
+        text.push_str(&format!(", sticky by {}", sticky.cookie));
+    }
+    if !upstream.slow_start.is_zero() {
+        text.push_str(&format!(", slow start {}", humantime::format_duration(upstream.slow_start)));
+    }
+    text
 }
 
 fn backends_of(upstream: &Upstream) -> String {
@@ -54,13 +66,15 @@ pub(super) async fn backends(client: &Client, only: Option<&str>) -> Result<Told
     let mut all = Vec::new();
     for (name, upstream) in config.upstreams.iter().filter(|(name, _)| only.is_none_or(|o| o == name.as_str())) {
         for (address, backend) in &upstream.backends {
+            let zone = backend.zone.as_ref().map_or("", Name::as_str);
             let seen = seen(&status, name.as_str(), &address.to_string());
             let sessions: u64 = seen.iter().map(|(_, b)| b.sessions).sum();
             rows.push(vec![
                 name.to_string(),
                 address.to_string(),
                 backend.weight.to_string(),
-                backend.state.to_string(),
+                if backend.backup { format!("{}, backup", backend.state) } else { backend.state.to_string() },
+                or_dash(zone.to_owned()),
                 health(&seen),
                 sessions.to_string(),
             ]);
@@ -69,12 +83,14 @@ pub(super) async fn backends(client: &Client, only: Option<&str>) -> Result<Told
                 "address": address.to_string(),
                 "weight": backend.weight.get(),
                 "state": backend.state.word(),
+                "backup": backend.backup,
+                "zone": zone,
                 "sessions": sessions,
                 "seen": seen.iter().map(|(node, b)| backend_json(node, b)).collect::<Vec<_>>(),
             }));
         }
     }
-    let people = table(&["UPSTREAM", "BACKEND", "WEIGHT", "STATE", "HEALTH", "SESSIONS"], rows);
+    let people = table(&["UPSTREAM", "BACKEND", "WEIGHT", "STATE", "ZONE", "HEALTH", "SESSIONS"], rows);
     Ok(told(people, reply.revision, "backends", Value::Array(all)))
 }
 

@@ -6,7 +6,7 @@ use tandem_proto::admin::v1::MoveVipRequest;
 use tandem_proto::config::v1 as pb;
 use tandem_proto::config::v1::edit::Edit;
 
-use super::words::{backend, check, eject, several};
+use super::words::{backend, check, eject, several, sharing};
 use crate::args::{Backend, Backends, Command, Config, Listener, Route, Upstream, Vip};
 
 /// What a command line asks for.
@@ -78,8 +78,14 @@ impl Task {
                     format!(" with {}", several("backend", &addresses))
                 };
                 let done = format!("upstream {name} added{with}");
+                let with = sharing(&how.sharing);
                 let upstream = pb::Upstream {
                     name,
+                    hash_on: with.hash_on.unwrap_or_default(),
+                    hash_bound: with.hash_bound.unwrap_or(0),
+                    sticky: with.sticky,
+                    slow_start_ms: with.slow_start_ms.unwrap_or(0),
+                    zone_min_share: with.zone_min_share.unwrap_or(0),
                     balance: how.balance.map_or(0, |b| pb::Balance::from(b).into()),
                     check: check(&how),
                     eject: eject(&how),
@@ -97,7 +103,7 @@ impl Task {
                         balance,
                         check: check(&how),
                         eject: eject(&how),
-                        ..Default::default()
+                        ..sharing(&how.sharing)
                     }),
                     done,
                 )
@@ -109,10 +115,11 @@ impl Task {
 
     fn of_backend(command: Backend) -> Self {
         match command {
-            Backend::Add { which: Backends { upstream, addresses }, weight } => {
+            Backend::Add { which: Backends { upstream, addresses }, weight, zone, backup } => {
                 let done = format!("added to {upstream}");
                 Self::each(addresses, "backend", &done, |address| {
-                    let backend = pb::Backend { address, weight: weight.unwrap_or(0), ..Default::default() };
+                    let (weight, zone) = (weight.unwrap_or(0), zone.clone().unwrap_or_default());
+                    let backend = pb::Backend { address, weight, zone, backup, ..Default::default() };
                     Edit::AddBackend(pb::AddBackend { upstream: upstream.clone(), backend: Some(backend) })
                 })
             }
@@ -122,31 +129,30 @@ impl Task {
                     Edit::RemoveBackend(pb::RemoveBackend { upstream: upstream.clone(), address })
                 })
             }
-            Backend::Set { which, weight } => {
-                Self::set_backends(which, Some(weight), None, &format!("set to weight {weight}"))
+            Backend::Set { which, weight, zone, backup } => {
+                let weight_word = weight.map(|weight| format!("weight {weight}"));
+                let zone_word =
+                    zone.as_ref().map(|z| if z.is_empty() { "no zone".into() } else { format!("zone {z}") });
+                let backup_word = backup.map(|b| if b { "backup".to_owned() } else { "no backup".to_owned() });
+                let words: Vec<String> = [weight_word, zone_word, backup_word].into_iter().flatten().collect();
+                let set = pb::SetBackend { weight, zone, backup, ..Default::default() };
+                Self::set_backends(which, set, &format!("set to {}", words.join(", ")))
             }
             Backend::Drain(which) => {
-                Self::set_backends(which, None, Some(pb::BackendState::Draining), "draining: no new sessions")
+                Self::set_backends(which, in_state(pb::BackendState::Draining), "draining: no new sessions")
             }
             Backend::Resume(which) => {
-                Self::set_backends(which, None, Some(pb::BackendState::Active), "active: new sessions again")
+                Self::set_backends(which, in_state(pb::BackendState::Active), "active: new sessions again")
             }
             Backend::Ls { upstream } => Self::Look(Look::Backends { upstream }),
         }
     }
 
-    fn set_backends(which: Backends, weight: Option<u32>, state: Option<pb::BackendState>, done: &str) -> Self {
+    fn set_backends(which: Backends, set: pb::SetBackend, done: &str) -> Self {
         let Backends { upstream, addresses } = which;
         let done = format!("of {upstream} {done}");
         Self::each(addresses, "backend", &done, |address| {
-            let state = state.map(Into::into);
-            Edit::SetBackend(pb::SetBackend {
-                upstream: upstream.clone(),
-                address,
-                weight,
-                state,
-                ..Default::default()
-            })
+            Edit::SetBackend(pb::SetBackend { upstream: upstream.clone(), address, ..set.clone() })
         })
     }
 
@@ -186,4 +192,8 @@ impl Task {
             }
         }
     }
+}
+
+fn in_state(state: pb::BackendState) -> pb::SetBackend {
+    pb::SetBackend { state: Some(state.into()), ..Default::default() }
 }

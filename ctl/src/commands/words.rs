@@ -6,7 +6,7 @@ use tandem_proto::admin::v1::{ListenerState, NodeStatus};
 use tandem_proto::config::v1 as pb;
 use tandem_proto::raft::v1::Role;
 
-use crate::args::{How, Weighted};
+use crate::args::{How, Sharing, Weighted};
 
 /// The check that `how` asks for; `None` if it says nothing of checks.
 pub(super) fn check(how: &How) -> Option<pb::Check> {
@@ -47,6 +47,24 @@ fn millis(time: Duration) -> u32 {
 
 pub(super) fn backend(given: Weighted) -> pb::Backend {
     pb::Backend { address: given.address, weight: given.weight.unwrap_or(0), ..Default::default() }
+}
+
+/// What `sharing` asks for, as an edit of an upstream that names nothing else.
+pub(super) fn sharing(sharing: &Sharing) -> pb::SetUpstream {
+    let sticky = pb::Sticky {
+        cookie: sharing.sticky.clone().unwrap_or_default(),
+        ttl_s: sharing.sticky_ttl,
+        secure: sharing.sticky_secure,
+    };
+    pb::SetUpstream {
+        hash_on: sharing.hash_on.as_ref().map(ToString::to_string),
+        hash_bound: sharing.hash_bound,
+        sticky: (sticky != pb::Sticky::default()).then_some(sticky),
+        no_sticky: sharing.no_sticky,
+        slow_start_ms: sharing.slow_start.map(|time| u32::try_from(time.as_millis()).unwrap_or(u32::MAX)),
+        zone_min_share: sharing.zone_min_share,
+        ..Default::default()
+    }
 }
 
 /// "backend x" or "backends x, y".

@@ -204,3 +204,31 @@ async fn what_is_not_understood_is_refused_and_nothing_is_sent() {
     let ran = tandemctl(&[&node.address], "--help").await;
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
 }
+
+#[tokio::test]
+async fn how_sessions_are_shared_out() {
+    let (_, edits) =
+        asked("upstream set chat --balance hash --hash-on header:X-User --sticky sid --slow-start 30s").await;
+    let sticky = pb::Sticky { cookie: "sid".into(), ..Default::default() };
+    let set = pb::SetUpstream {
+        name: "chat".into(),
+        balance: Some(pb::Balance::Hash.into()),
+        hash_on: Some("header:x-user".into()),
+        sticky: Some(sticky),
+        slow_start_ms: Some(30_000),
+        ..Default::default()
+    };
+    assert_eq!(edits, [Edit::SetUpstream(set)]);
+    let (_, edits) = asked("upstream set chat --no-sticky --slow-start 0s").await;
+    let set = pb::SetUpstream { name: "chat".into(), no_sticky: true, slow_start_ms: Some(0), ..Default::default() };
+    assert_eq!(edits, [Edit::SetUpstream(set)]);
+
+    let (_, edits) = asked("backend add chat 1.2.3.4:5 --zone b --backup").await;
+    let [Edit::AddBackend(add)] = edits.as_slice() else { panic!("{edits:?}") };
+    let backend = add.backend.clone().unwrap();
+    assert_eq!((backend.zone.as_str(), backend.backup), ("b", true));
+    let (out, edits) = asked("backend set chat 1.2.3.4:5 --backup false --zone c").await;
+    assert_eq!(out, "revision 4: backend 1.2.3.4:5 of chat set to zone c, no backup\n");
+    let [Edit::SetBackend(set)] = edits.as_slice() else { panic!("{edits:?}") };
+    assert_eq!((set.weight, set.backup, set.zone.as_deref()), (None, Some(false), Some("c")));
+}
