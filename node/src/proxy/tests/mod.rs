@@ -1,6 +1,7 @@
 //! The data plane with real sockets: each file keeps one kind of promise.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod balancing;
 mod bulk;
 mod http;
 mod http2;
