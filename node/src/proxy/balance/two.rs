@@ -26,7 +26,7 @@ fn draw(chance: u64, candidates: &[Candidate]) -> Option<(usize, Option<usize>)>
 /// Whom `chance`, out of 2³², falls on, as all but `without` lie side by side, each as wide as its weight.
 fn nth(chance: u64, total: u64, candidates: &[Candidate], without: Option<usize>) -> Option<usize> {
     // Weights are 100 000 at most: 2³¹ of them fit.
-    let mut left = u128::from(chance) * u128::from(total) >> 32;
+    let mut left = (u128::from(chance) * u128::from(total)) >> 32;
     candidates.iter().enumerate().filter(|(i, _)| Some(*i) != without).find_map(|(i, c)| {
         let width = u128::from(weight(c));
         if left < width {
@@ -142,7 +142,7 @@ mod tests {
             let mut got = vec![0u32; c.len()];
             // Evenly over all chances instead of at random: then it is exact but for rounding.
             for i in 0..n {
-                got[draw((i << 32) / n << 32, &c).unwrap().0] += 1;
+                got[draw(((i << 32) / n) << 32, &c).unwrap().0] += 1;
             }
             for (got, c) in got.iter().zip(&c) {
                 let fair = 10_000.0 * f64::from(NonZeroU32::get(c.weight)) / f64::from(sum);
