@@ -85,6 +85,24 @@ pub(crate) enum Command {
     /// The whole config as one document.
     #[command(subcommand)]
     Config(Config),
+    /// What nodes log.
+    #[command(subcommand)]
+    Log(Log),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Log {
+    /// The levels of every node.
+    Show,
+    /// Change them until the node ends; [log] in node.toml holds after that.
+    #[command(after_help = "Example, a line for each plain request too: tandemctl log set info,access=debug")]
+    Set {
+        /// A level (error, warn, info, debug, trace, off) or target=level, separated by commas.
+        levels: String,
+        /// On this node only.
+        #[arg(long, value_name = "NAME")]
+        on: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tandem_proto::admin::v1::admin_client::AdminClient;
 use tandem_proto::admin::v1::{
-    ChangeReply, GetConfigReply, GetConfigRequest, MoveVipReply, MoveVipRequest, StatusReply, StatusRequest,
+    ChangeReply, GetConfigReply, GetConfigRequest, LevelsReply, LevelsRequest, MoveVipReply, MoveVipRequest,
+    StatusReply, StatusRequest,
 };
 use tandem_proto::config::v1::Command;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -122,6 +123,11 @@ impl Client {
     /// Moves virtual IPs. Sent a second time only if the first was not taken.
     pub(crate) async fn move_vip(&self, request: &MoveVipRequest) -> Result<MoveVipReply, Error> {
         self.ask(Again::Harmful, async |mut node| node.move_vip(request.clone()).await).await
+    }
+
+    /// What nodes log, after it was changed if `request` says so.
+    pub(crate) async fn levels(&self, request: &LevelsRequest) -> Result<LevelsReply, Error> {
+        self.ask(Again::Harmless, async |mut node| node.levels(request.clone()).await).await
     }
 
     async fn ask<T>(

@@ -10,6 +10,7 @@ pub mod admin;
 pub mod config;
 pub mod control;
 pub mod demo;
+pub mod logs;
 pub mod metrics;
 pub mod node;
 pub mod proxy;

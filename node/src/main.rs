@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tandem_node::config::NodeFile;
-use tandem_node::{demo, node};
+use tandem_node::{demo, logs, node};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
@@ -49,19 +49,11 @@ fn main() -> ExitCode {
         return tandem_ctl::main();
     }
     let args = Args::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("TANDEM_LOG").unwrap_or_else(|_| {
-        // openraft and the HTTP stack talk to their developers; what an operator must know is said by our rooms.
-        tracing_subscriber::EnvFilter::new("info,openraft=error,h2=warn,hyper=warn,tonic=warn")
-    });
-    // Written by a thread of its own: a slow terminal or pipe must not stop a worker, nor a heartbeat. What is more than it
-    // can hold is dropped. `_log` writes out the rest when main ends.
-    let (stderr, _log) = tracing_appender::non_blocking(std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).init();
     let result = match args.command {
         Command::Run { config } => run(&config),
         Command::Check { file } => NodeFile::read(&file).map(drop).map_err(Into::into),
-        Command::Demo(args) => demo::run(args),
-        Command::Echo { listen, name } => echo(listen, name),
+        Command::Demo(args) => log(logs::Format::Text, logs::DEFAULT).and_then(|_log| demo::run(args)),
+        Command::Echo { listen, name } => log(logs::Format::Text, logs::DEFAULT).and_then(|_log| echo(listen, name)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -73,12 +65,19 @@ fn main() -> ExitCode {
     }
 }
 
+/// TANDEM_LOG overrules `levels`.
+fn log(format: logs::Format, levels: &str) -> anyhow::Result<(logs::Levels, logs::Guard)> {
+    let overruled = std::env::var("TANDEM_LOG");
+    logs::start(format, overruled.as_deref().unwrap_or(levels)).map_err(anyhow::Error::msg)
+}
+
 fn run(config: &Path) -> anyhow::Result<()> {
     let file = NodeFile::read(config)?;
+    let (levels, _guard) = log(file.log_format, &file.log_levels)?;
     // Consensus has its own threads: a full data plane cannot delay a heartbeat.
     let control =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("control").enable_all().build()?;
-    Ok(control.block_on(async { node::run(file, stopped()).await })?)
+    Ok(control.block_on(async { node::run(file, levels, stopped()).await })?)
 }
 
 /// SIGTERM or SIGINT. A second one ends the process at once.

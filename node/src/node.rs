@@ -15,6 +15,7 @@ use crate::config::model::Config;
 use crate::config::{NodeFile, Profile, Provider, Role};
 use crate::control::state::State;
 use crate::control::{Control, Doors, EnterError, Founding, Member, Store, StoreError, Timers};
+use crate::logs::Levels;
 use crate::{proxy, vip};
 
 /// Clock-rate error + a late wake-up + netlink: what is kept free before the lease ends (the deletion itself takes 0.1 ms).
@@ -60,7 +61,7 @@ pub enum Error {
 ///
 /// # Errors
 /// Each names who must act.
-pub async fn run(file: NodeFile, stop: impl Future<Output = ()>) -> Result<(), Error> {
+pub async fn run(file: NodeFile, levels: Levels, stop: impl Future<Output = ()>) -> Result<(), Error> {
     let timers = match file.timers {
         Profile::Default => Timers::DEFAULT,
         Profile::Fast => Timers::FAST,
@@ -72,7 +73,7 @@ pub async fn run(file: NodeFile, stop: impl Future<Output = ()>) -> Result<(), E
         tracing::warn!(listen = %file.listen, "INSECURE: the node port authenticates nobody; whoever reaches it controls the cluster");
     }
     let doors = Doors::new(founding(&file, timers.lease), timers, store);
-    let admin = Admin::new(Who { cluster: file.cluster.clone(), name: file.name.clone(), insecure });
+    let admin = Admin::new(Who { cluster: file.cluster.clone(), name: file.name.clone(), insecure, levels });
     // Also before the cluster is entered: not ready is an answer.
     let watch = match file.http {
         Some(address) => {

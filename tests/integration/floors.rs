@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tandem_tests::binaries::workspace;
 
 /// The floor of each room of the node. Neighbours on one floor never meet, save those that are one room.
-const FLOORS: [(&str, u8); 9] = [
+const FLOORS: [(&str, u8); 10] = [
     ("main", 6),
     ("demo", 6),
     ("node", 5),
@@ -16,6 +16,7 @@ const FLOORS: [(&str, u8); 9] = [
     ("control", 2),
     ("config", 1),
     ("metrics", 0),
+    ("logs", 0),
 ];
 
 /// Below, and yet strangers: the data plane does not know that consensus exists.

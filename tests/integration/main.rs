@@ -10,4 +10,5 @@ mod forms_and_restarts;
 mod move_vip;
 mod no_acknowledged_change_lost;
 mod thousand_backends;
+mod watched;
 mod wrong_data_dir;

@@ -3,6 +3,7 @@
 mod change;
 mod document;
 mod list;
+mod log;
 mod run;
 mod status;
 mod task;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::change::{Terms, make, move_vip};
 use super::task::{Look, Task};
-use super::{document, list, status};
+use super::{document, list, log, status};
 use crate::args::{Args, Common};
 use crate::client::Client;
 use crate::output::{Error, Reader, Told, tell};
@@ -24,6 +24,7 @@ pub(crate) async fn run(args: Args) -> ExitCode {
             Err(refused) => Err(refused),
         },
         Task::Move(request) => move_vip(&client, request).await,
+        Task::Levels(request) => log::levels(&client, &request).await,
     };
     tell(reader, outcome)
 }

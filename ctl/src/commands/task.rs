@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use tandem_proto::admin::v1::MoveVipRequest;
+use tandem_proto::admin::v1::{LevelsRequest, MoveVipRequest};
 use tandem_proto::config::v1 as pb;
 use tandem_proto::config::v1::edit::Edit;
 
 use super::words::{backend, check, eject, several, sharing};
-use crate::args::{Backend, Backends, Command, Config, Listener, Route, Upstream, Vip};
+use crate::args::{Backend, Backends, Command, Config, Listener, Log, Route, Upstream, Vip};
 
 /// What a command line asks for.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(super) enum Task {
     Apply(PathBuf),
     /// Hand virtual IPs over.
     Move(MoveVipRequest),
+    /// See what nodes log, or change it.
+    Levels(LevelsRequest),
 }
 
 /// What there is to see.
@@ -56,6 +58,10 @@ impl Task {
             Command::Vip(command) => Self::of_vip(command),
             Command::Config(Config::Show) => Self::Look(Look::Document),
             Command::Config(Config::Apply { file }) => Self::Apply(file),
+            Command::Log(Log::Show) => Self::Levels(LevelsRequest::default()),
+            Command::Log(Log::Set { levels, on }) => {
+                Self::Levels(LevelsRequest { levels, node: on.unwrap_or_default() })
+            }
         }
     }
 

@@ -8,7 +8,8 @@ use serde_json::Value;
 use tandem_proto::admin::v1::admin_server::{Admin, AdminServer};
 use tandem_proto::admin::v1::change_reply::{Done, Outcome, Refused};
 use tandem_proto::admin::v1::{
-    ChangeReply, GetConfigReply, GetConfigRequest, MoveVipReply, MoveVipRequest, StatusReply, StatusRequest,
+    ChangeReply, GetConfigReply, GetConfigRequest, LevelsReply, LevelsRequest, MoveVipReply, MoveVipRequest,
+    NodeLevels, StatusReply, StatusRequest,
 };
 use tandem_proto::config::v1::{Command, Problem};
 use tokio::io::AsyncWriteExt;
@@ -121,6 +122,18 @@ impl Admin for Node {
         self.inner.moves.lock().unwrap().push(request.into_inner());
         self.say().await?;
         Ok(Response::new(MoveVipReply { from: "a".into(), to: "b".into(), took_ms: 9 }))
+    }
+
+    /// Two nodes that log what they are told, or warnings; a third is away.
+    async fn levels(&self, request: Request<LevelsRequest>) -> Result<Response<LevelsReply>, Status> {
+        let LevelsRequest { levels, node } = request.into_inner();
+        let levels = if levels.is_empty() { "warn".to_owned() } else { levels };
+        let logs = |name: &str| NodeLevels { name: name.into(), levels: levels.clone(), error: String::new() };
+        let away = NodeLevels { name: "w".into(), error: "no answer in time".into(), ..Default::default() };
+        let nodes = [logs("a"), logs("b"), away];
+        Ok(Response::new(LevelsReply {
+            nodes: nodes.into_iter().filter(|n| node.is_empty() || n.name == node).collect(),
+        }))
     }
 }
 

@@ -155,3 +155,13 @@ async fn status_comes_from_any_node_without_colour_in_a_pipe() {
     let json = tandemctl(&[&node.address], "status --json").await.json();
     assert_eq!((json["verdict"].clone(), json["leader"].clone()), ("degraded".into(), "a".into()));
 }
+
+#[tokio::test]
+async fn levels_are_told_by_node_and_changed_where_asked() {
+    let node = pair().await;
+    let ran = tandemctl(&[&node.address], "log show").await;
+    assert_eq!((ran.code, ran.out.as_str()), (0, "NODE  LEVELS\na     warn\nb     warn\nw     -\n"), "{ran:?}");
+    assert_eq!(ran.err, "note: w could not be asked, and logs as before: no answer in time\n");
+    let ran = tandemctl(&[&node.address], "log set info,access=debug --on b --json").await;
+    assert_eq!(ran.json(), json!({ "nodes": [{ "node": "b", "levels": "info,access=debug", "error": null }] }));
+}

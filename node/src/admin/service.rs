@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 use crate::config::model::Config;
 use crate::control::state::{Outcome, State};
 use crate::control::{Control, Error, Member, Role, ranked};
+use crate::logs::Levels;
 use crate::proxy;
 use crate::vip::Keeper;
 
@@ -32,6 +33,8 @@ pub struct Who {
     pub name: String,
     /// The node port authenticates nobody, also beyond loopback.
     pub insecure: bool,
+    /// What it logs.
+    pub levels: Levels,
 }
 
 /// The rooms below, once they run.
@@ -128,6 +131,15 @@ impl Admin {
         let unsure = |e: Error| Status::aborted(format!("{}: {e}", self.shared.who.name));
         rooms.control.transfer(to.id, MOVE_PATIENCE).await.map_err(unsure)?;
         Ok(start.elapsed())
+    }
+
+    fn set_levels_here(&self, set: &pb::SetLevelsRequest) -> Result<pb::SetLevelsReply, Status> {
+        let ours = &self.shared.who.levels;
+        if !set.levels.is_empty() {
+            ours.set(&set.levels).map_err(Status::invalid_argument)?;
+            tracing::info!(levels = %set.levels, "log levels changed");
+        }
+        Ok(pb::SetLevelsReply { levels: ours.now() })
     }
 
     /// The leader, or where to find it.
@@ -334,10 +346,50 @@ impl pb::admin_server::Admin for Admin {
             took_ms: u32::try_from(took.as_millis()).unwrap_or(u32::MAX),
         }))
     }
+    async fn levels(&self, request: Request<pb::LevelsRequest>) -> Result<Response<pb::LevelsReply>, Status> {
+        let rooms = self.rooms()?;
+        let pb::LevelsRequest { levels, node } = request.into_inner();
+        let here = rooms.control.here();
+        let asked: Vec<Member> = here.members.values().filter(|m| node.is_empty() || m.name == node).cloned().collect();
+        if asked.is_empty() {
+            let known: Vec<&str> = here.members.values().map(|m| m.name.as_str()).collect();
+            return Err(Status::invalid_argument(format!("no node is called {node:?}; known: {}", known.join(", "))));
+        }
+        if !levels.is_empty() {
+            crate::logs::check(&levels).map_err(Status::invalid_argument)?;
+        }
+        let set = pb::SetLevelsRequest { levels };
+        let others: Vec<Member> = asked.iter().filter(|m| m.id != here.me).cloned().collect();
+        let answers = self.shared.peers.ask(&others, |mut c| {
+            let set = set.clone();
+            async move { c.set_levels(set).await }
+        });
+        let mut nodes: Vec<pb::NodeLevels> = others
+            .iter()
+            .zip(answers.await)
+            .map(|(m, answer)| {
+                let (levels, error) = match answer {
+                    Ok(reply) => (reply.levels, String::new()),
+                    Err(e) => (String::new(), e.message().to_owned()),
+                };
+                pb::NodeLevels { name: m.name.clone(), levels, error }
+            })
+            .collect();
+        if let Some(me) = asked.iter().find(|m| m.id == here.me) {
+            let reply = self.set_levels_here(&set)?;
+            nodes.push(pb::NodeLevels { name: me.name.clone(), levels: reply.levels, error: String::new() });
+        }
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Response::new(pb::LevelsReply { nodes }))
+    }
 }
 
 #[tonic::async_trait]
 impl pb::peer_server::Peer for Admin {
+    async fn set_levels(&self, request: Request<pb::SetLevelsRequest>) -> Result<Response<pb::SetLevelsReply>, Status> {
+        self.set_levels_here(&request.into_inner()).map(Response::new)
+    }
+
     async fn report(&self, _: Request<pb::ReportRequest>) -> Result<Response<pb::NodeReport>, Status> {
         Ok(Response::new(report(&self.shared.who.name, self.shared.started, self.rooms()?)))
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tandem_proto::{Problems, Table};
 
 use super::model::Name;
+use crate::logs;
 
 /// What a node does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,6 +50,10 @@ pub struct NodeFile {
     pub grace: Duration,
     /// Where machines that watch this node ask: `/healthz`, `/readyz`, `/metrics`; `None`: nowhere.
     pub http: Option<SocketAddr>,
+    /// How log lines are written.
+    pub log_format: logs::Format,
+    /// What is logged at start; `tandemctl log set` changes it live.
+    pub log_levels: String,
 }
 
 /// A node as its peers' files name it.
@@ -131,6 +136,7 @@ fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
     let (workers, busy_poll, grace) = top.table("proxy", problems).map_or((None, false, None), |t| proxy(t, problems));
     let http = top.table("admin", problems).and_then(|t| admin(t, problems));
     let zone = zone(&mut top, problems);
+    let (log_format, log_levels) = top.table("log", problems).map_or((None, None), |t| log(t, problems));
     top.finish(problems);
     let me = name.as_ref().and_then(|name| peers.iter().find(|p| p.name == *name));
     if let (Some(name), None, false) = (&name, me, peers.is_empty()) {
@@ -154,6 +160,8 @@ fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
         zone,
         grace: grace.unwrap_or(Duration::from_secs(10)),
         http,
+        log_format: log_format.unwrap_or_default(),
+        log_levels: log_levels.unwrap_or_else(|| logs::DEFAULT.to_owned()),
     })
 }
 
@@ -278,6 +286,24 @@ fn proxy(mut t: Table, problems: &mut Problems) -> (Option<usize>, bool, Option<
     (workers, busy_poll, grace)
 }
 
+fn log(mut t: Table, problems: &mut Problems) -> (Option<logs::Format>, Option<String>) {
+    let format = match t.text("format", problems).as_deref() {
+        None => None,
+        Some("text") => Some(logs::Format::Text),
+        Some("json") => Some(logs::Format::Json),
+        Some(other) => {
+            problems.add(t.path("format"), other, "is not known here", "use \"text\" or \"json\"");
+            None
+        }
+    };
+    let levels = t.text("levels", problems);
+    if let Some((levels, why)) = levels.as_ref().and_then(|l| Some((l, logs::check(l).err()?))) {
+        problems.add(t.path("levels"), levels, why, format!("write it like {:?}", logs::DEFAULT));
+    }
+    t.finish(problems);
+    (format, levels)
+}
+
 fn admin(mut t: Table, problems: &mut Problems) -> Option<SocketAddr> {
     let http = t.text("http", problems).and_then(|text| address(t.path("http"), &text, problems));
     let insecure = t.flag("insecure", problems).unwrap_or(false);
@@ -337,6 +363,9 @@ mod tests {
             b = { address = "10.0.0.1:7440", role = "king" }
             [vip]
             provider = "linux"
+            [log]
+            format = "xml"
+            levels = "loud"
         "#;
         let problems = NodeFile::parse(bad).unwrap_err().into_vec();
         let paths: Vec<&str> = problems.iter().map(|p| p.path.as_str()).collect();
@@ -352,6 +381,8 @@ mod tests {
                 "peers.b.address",
                 "vip.interface",
                 "zone",
+                "log.format",
+                "log.levels",
                 "colour",
                 "name"
             ]

@@ -1,6 +1,6 @@
 //! Keeps a worker looking for bytes instead of sleeping, while they come from few sessions and soon after each other.
 //!
-//! To be woken costs more than to relay a small message: a worker that looks answers in a third of the time. The price
+//! To be woken costs more than to relay a small message: a worker that looks answers sooner (a fifth here). The price
 //! is its core: while a session speaks it is never idle, and no other process runs there. Hence off unless
 //! `proxy.busy_poll` says otherwise, and given up as soon as there is a crowd, since then there is always work anyway.
 

@@ -18,6 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
 
 use super::backend::Backend;
 use super::balance::Affinity;
@@ -103,7 +104,7 @@ impl Caller {
         let Accepted { socket: backend, early: from_backend, place } = accepted;
         let moved = Rc::<Moved>::default();
         let moving = relay(socket, backend, Early { from_client: early, from_backend }, Rc::clone(&moved));
-        let parties = Parties { client: self.client, local: self.local, place };
+        let parties = Parties { client: self.client, local: self.local, place, listener: Arc::clone(&self.listener) };
         self.worker.sessions.open(parties, moved, moving, with);
     }
 }
@@ -210,6 +211,9 @@ pub(super) async fn answer(
 ) -> (Response<Reply>, Option<Accepted>) {
     let websocket = asks_websocket(&request);
     let tally = &caller.worker.tally;
+    // Nothing is cloned for a line that nobody asked for. Never the query: people put tokens there.
+    let line = tracing::enabled!(target: "access", tracing::Level::DEBUG)
+        .then(|| (Instant::now(), request.method().clone(), request.uri().path().to_owned()));
     let (taken, answered) = match route(caller, &request, websocket) {
         Ok(taken) => {
             let answered = follow(caller, &taken, request, websocket).await;
@@ -234,7 +238,21 @@ pub(super) async fn answer(
         StatusCode::SWITCHING_PROTOCOLS => tally.upgrade(Upgrade::Accepted),
         _ if websocket && declined => tally.upgrade(Upgrade::Declined),
         _ if websocket => tally.upgrade(Upgrade::Failed),
-        status => tally.request(status),
+        status => {
+            tally.request(status);
+            if let Some((began, method, path)) = line {
+                tracing::debug!(
+                    target: "access",
+                    client = %caller.client,
+                    listener = %caller.listener.name,
+                    %method,
+                    path,
+                    status = status.as_u16(),
+                    seconds = began.elapsed().as_secs_f32(),
+                    "request answered"
+                );
+            }
+        }
     }
     (response, accepted)
 }

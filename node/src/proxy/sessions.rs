@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::backend::Place;
 use super::relay::{End, Moved};
+use super::table::Listener;
 use super::tally::Tally;
 
 /// Who a session is between.
@@ -24,6 +25,8 @@ pub(super) struct Parties {
     /// The address of ours that the client connected to.
     pub(super) local: IpAddr,
     pub(super) place: Place,
+    /// Where the client came in.
+    pub(super) listener: Arc<Listener>,
 }
 
 /// Why we end a session that neither side ended.
@@ -96,8 +99,13 @@ impl Sessions {
         backend.sessions_total.fetch_add(1, Relaxed);
         self.tally.sessions.fetch_add(1, Relaxed);
         self.tally.sessions_total.fetch_add(1, Relaxed);
-        tracing::debug!(
-            client = %parties.client, upstream = %backend.upstream, backend = %backend.address, "session opened"
+        tracing::info!(
+            target: "access",
+            client = %parties.client,
+            listener = %parties.listener.name,
+            upstream = %backend.upstream,
+            backend = %backend.address,
+            "session opened"
         );
         let task = tokio::task::spawn_local(Seat { moving, sessions: Rc::clone(self), slot, end: None, _with: with });
         let now = Instant::now();
@@ -150,13 +158,20 @@ impl Sessions {
             (Some(end), _) => end.to_string(),
             (None, ended) => ended.unwrap_or(Ended::Stopping).to_string(),
         };
+        let by = match end {
+            Some(end) => end.side.to_string(),
+            None => "tandem".to_owned(),
+        };
         tracing::info!(
+            target: "access",
             client = %session.parties.client,
+            listener = %session.parties.listener.name,
             upstream = %backend.upstream,
             backend = %backend.address,
-            seconds = session.opened.elapsed().as_secs(),
+            seconds = session.opened.elapsed().as_secs_f32(),
             from_client = session.moved.from_client.get(),
             from_backend = session.moved.from_backend.get(),
+            by,
             why,
             "session ended"
         );

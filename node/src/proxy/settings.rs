@@ -11,7 +11,7 @@ use crate::config::model::Name;
 pub struct Settings {
     /// Worker threads; one per core the data plane may use.
     pub workers: usize,
-    /// Workers look for bytes instead of sleeping, while few sessions speak: a third of the latency for a core each.
+    /// Workers look for bytes instead of sleeping, while few sessions speak: some latency less, for a core each.
     pub busy_poll: bool,
     /// Where this node stands: backends there are preferred.
     pub zone: Option<Name>,
