@@ -83,7 +83,7 @@ pub(super) async fn open(
 }
 
 /// What the answer must prove; the request is a handshake.
-fn check(parts: &Parts) -> Result<String, Error> {
+pub(super) fn check(parts: &Parts) -> Result<String, Error> {
     if parts.method != Method::GET || parts.version != Version::HTTP_11 {
         return Err(Error::Handshake("a WebSocket handshake is a GET of HTTP/1.1"));
     }
@@ -114,7 +114,7 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     tokens.any(|t| t.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-fn upgraded(headers: &mut HeaderMap) {
+pub(super) fn upgraded(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
 }

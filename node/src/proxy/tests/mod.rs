@@ -3,6 +3,7 @@
 
 mod balancing;
 mod bulk;
+mod fuzz;
 mod http;
 mod http2;
 mod lifecycle;
