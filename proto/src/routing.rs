@@ -300,7 +300,9 @@ fn plain(host: &str) -> Cow<'_, str> {
 /// The subprotocols a client offers.
 fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
-    lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).map(str::trim)
+    // One that is none does not take the others with it.
+    let all = lines.flat_map(|line| line.as_bytes().split(|b| *b == b','));
+    all.filter_map(|protocol| std::str::from_utf8(protocol.trim_ascii()).ok())
 }
 
 struct Parameter<'a> {
