@@ -3,7 +3,9 @@
 mod abuse;
 mod raw;
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -25,7 +27,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::rig::{PATIENCE, Rig, Spy, config, dead_address, echo_backend, free_address, unchecked, until};
 use crate::config::model::{Balance, Http2, Upstream};
-use crate::proxy::Limits;
+use crate::proxy::{Absent, Limits, Reach};
 
 async fn limited(upstream: Upstream, limits: Limits) -> Rig {
     let mut config = config(free_address(), upstream);
@@ -437,6 +439,21 @@ async fn a_session_lasts_until_the_deadline_of_the_stop() {
     echoes(&mut socket, "until the deadline").await;
     assert!(!matches!(tokio::time::timeout(PATIENCE, socket.next()).await.unwrap(), Some(Ok(_))));
     tokio::time::timeout(PATIENCE, stop).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_address_that_left_this_machine_ends_its_connections_with_goaway() {
+    let rig = rig(&[echo_backend("b1").await]).await;
+    let socket = rig.connect().await;
+    let (mut client, connection) = handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut socket = session(&mut client).await;
+    let away = BTreeSet::from([rig.address.ip()]);
+    rig.reach.send_replace(Arc::new(Reach { away, absent: Absent::CannotServe }));
+    assert!(!matches!(tokio::time::timeout(PATIENCE, socket.next()).await.unwrap(), Some(Ok(_))));
+    drop(socket);
+    tokio::time::timeout(PATIENCE, connection).await.unwrap().unwrap().expect("GOAWAY and a clean end");
+    rig.eventually("none left", |r| r.sessions == 0 && r.backends[0].sessions == 0).await;
 }
 
 #[tokio::test]
