@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Parser, Subcommand};
-use tandem_proto::model::{Balance, CheckKind, CheckMethod, HashOn, Http2};
+use tandem_proto::model::{Balance, CheckKind, CheckMethod, HashOn, Http2, ProxyProtocol, SendProxy};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -82,6 +82,9 @@ pub(crate) enum Command {
     /// Addresses that one node at a time holds.
     #[command(subcommand)]
     Vip(Vip),
+    /// Limits and timers that hold for all clients, at each node by itself.
+    #[command(subcommand)]
+    Settings(Settings),
     /// The whole config as one document.
     #[command(subcommand)]
     Config(Config),
@@ -119,7 +122,7 @@ pub(crate) enum Upstream {
     },
     /// Change how sessions are shared out or backends are checked; what is not named stays.
     #[command(
-        group(ArgGroup::new("any").args(["balance", "hash_on", "hash_bound", "sticky", "no_sticky", "sticky_ttl", "sticky_secure", "slow_start", "zone_min_share", "check", "check_interval", "check_timeout", "check_rise", "check_fall", "check_jitter", "check_port", "check_method", "check_path", "check_host", "check_status", "check_body", "check_subprotocol", "check_echo", "eject_after", "eject_base", "eject_max", "eject_share"]).multiple(true).required(true)),
+        group(ArgGroup::new("any").args(["balance", "hash_on", "hash_bound", "sticky", "no_sticky", "sticky_ttl", "sticky_secure", "slow_start", "zone_min_share", "check", "check_interval", "check_timeout", "check_rise", "check_fall", "check_jitter", "check_port", "check_method", "check_path", "check_host", "check_status", "check_body", "check_subprotocol", "check_echo", "eject_after", "eject_base", "eject_max", "eject_share", "send_proxy", "max_sessions", "dial_timeout", "upgrade_timeout", "response_timeout", "idle_timeout", "retries", "source_addresses"]).multiple(true).required(true)),
         after_help = "Example: tandemctl upstream set chat --balance least_sessions --check http --check-path /healthz --check-status 200-299"
     )]
     Set {
@@ -200,6 +203,38 @@ pub(crate) struct How {
     /// Percent of the backends that may be out at once; one always may, and never the last.
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) eject_share: Option<u32>,
+    #[command(flatten)]
+    pub(crate) bounds: Bounds,
+}
+
+/// What an upstream is held to. A change holds for sessions and requests that come after it.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Bounds {
+    /// Begin connections to backends, checks too, with a PROXY header that names the client; such connections are not shared.
+    #[arg(long, value_parser = words(SendProxy::WORDS))]
+    pub(crate) send_proxy: Option<SendProxy>,
+    /// The most sessions to all of its backends together, at each node. 0: no limit.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_sessions: Option<u32>,
+    /// For a connection to a backend. Default: 1s.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) dial_timeout: Option<Duration>,
+    /// For a backend's answer to a WebSocket handshake. Default: 10s.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) upgrade_timeout: Option<Duration>,
+    /// For a backend's answer to a plain request. Default: 1m.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) response_timeout: Option<Duration>,
+    /// End a session without a byte either way for this long. Default: 1h.
+    #[arg(long, value_name = "TIME|off", value_parser = time_or_off)]
+    pub(crate) idle_timeout: Option<Duration>,
+    /// Other backends to try after the first. Default: 2.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=16))]
+    pub(crate) retries: Option<u32>,
+    /// Local addresses to connect from, in turn; name those of every node, a node uses its own. Repeat it or separate with
+    /// commas; "" for none. One address has about 28 000 ports for each backend.
+    #[arg(long = "source-address", value_name = "IP", value_delimiter = ',')]
+    pub(crate) source_addresses: Vec<String>,
 }
 
 /// What goes with a balance.
@@ -264,13 +299,16 @@ pub(crate) enum Backend {
         /// New sessions only while no other backend can take them.
         #[arg(long)]
         backup: bool,
+        /// The most sessions to each of them, at each node. 0: no limit.
+        #[arg(long, value_name = "N")]
+        max_sessions: Option<u32>,
     },
     /// Remove backends: no new sessions; those they have go on.
     #[command(after_help = "Example: tandemctl backend rm chat 10.0.0.11:9000")]
     Rm(Backends),
-    /// Change their weight, zone, or whether they are backups; what is not named stays.
+    /// Change their weight, limit, zone, or whether they are backups; what is not named stays.
     #[command(
-        group(ArgGroup::new("any").args(["weight", "zone", "backup"]).multiple(true).required(true)),
+        group(ArgGroup::new("any").args(["weight", "zone", "backup", "max_sessions"]).multiple(true).required(true)),
         after_help = "Example: tandemctl backend set chat 10.0.0.11:9000 --weight 10"
     )]
     Set {
@@ -285,6 +323,9 @@ pub(crate) enum Backend {
         /// Whether they get new sessions only while no other backend can take them.
         #[arg(long, value_name = "BOOL")]
         backup: Option<bool>,
+        /// The most sessions to each of them, at each node. 0: no limit.
+        #[arg(long, value_name = "N")]
+        max_sessions: Option<u32>,
     },
     /// No new sessions; those they have go on.
     #[command(after_help = "Example: tandemctl backend drain chat 10.0.0.11:9000")]
@@ -336,6 +377,8 @@ pub(crate) enum Listener {
         /// HTTP/2, WebSocket over it included. Default: on with TLS, off without, where clients cannot ask for it.
         #[arg(long, value_parser = words(Http2::WORDS))]
         http2: Option<Http2>,
+        #[command(flatten)]
+        door: Door,
     },
     /// Stop listening; sessions go on.
     #[command(after_help = "Example: tandemctl listener rm public")]
@@ -346,6 +389,73 @@ pub(crate) enum Listener {
     },
     /// List them, with what each node says.
     Ls,
+}
+
+/// Who may come in at a listener, and as whom.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Door {
+    /// Whether connections begin with a PROXY header (v1 or v2) that says who the client is.
+    #[arg(long, value_parser = words(ProxyProtocol::WORDS))]
+    pub(crate) proxy_protocol: Option<ProxyProtocol>,
+    /// Networks whose PROXY headers are believed; repeat it or separate with commas. With `required` none means everyone:
+    /// then whoever can connect can claim to be anyone.
+    #[arg(long, value_name = "NET", value_delimiter = ',')]
+    pub(crate) proxy_from: Vec<String>,
+    /// The most sessions of its clients, at each node. 0: no limit.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_sessions: Option<u32>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Settings {
+    /// Print all of them, the defaults too.
+    #[command(after_help = "Example: tandemctl settings show")]
+    Show,
+    /// Change some; what is not named stays. Each holds for connections that come after it.
+    #[command(after_help = "Example: tandemctl settings set --upgrades-per-second 2000 --sessions-per-client-ip 50")]
+    Set(Set),
+}
+
+/// What `settings set` changes.
+#[derive(Debug, Default, clap::Args)]
+#[group(id = "setting", required = true, multiple = true)]
+pub(crate) struct Set {
+    /// The most sessions of one client address (IPv6: one /64). 0: no limit, here and in the next four.
+    #[arg(long, value_name = "N")]
+    pub(crate) sessions_per_client_ip: Option<u32>,
+    /// Handshakes one client address (IPv6: one /64) may ask for in a second.
+    #[arg(long, value_name = "N")]
+    pub(crate) upgrades_per_second_per_ip: Option<u32>,
+    /// Handshakes all clients together may ask for in a second; after a failover it paces those who come back.
+    #[arg(long, value_name = "N")]
+    pub(crate) upgrades_per_second: Option<u32>,
+    /// Handshakes that may come at once after a quiet time. 0: one second's worth.
+    #[arg(long, value_name = "N")]
+    pub(crate) upgrade_burst: Option<u32>,
+    /// The most sessions of a node.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_sessions: Option<u32>,
+    /// A request's head must be complete within. Default: 10s.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) head_timeout: Option<Duration>,
+    /// The most bytes of a request's head. Default: 32768.
+    #[arg(long, value_name = "N")]
+    pub(crate) head_max_bytes: Option<u32>,
+    /// From one piece of a request's body to the next. Default: 1m.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) body_timeout: Option<Duration>,
+    /// How long a client's connection may wait for its next request. Default: 75s.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) keep_alive: Option<Duration>,
+    /// How long a session that one side has closed may be silent. Default: 1m.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) close_timeout: Option<Duration>,
+    /// Give a connection up whose receiver takes nothing for this long (TCP_USER_TIMEOUT). Default: 1m.
+    #[arg(long, value_name = "TIME|off", value_parser = time_or_off)]
+    pub(crate) tcp_user_timeout: Option<Duration>,
+    /// Ask a silent connection whether its other end is there (SO_KEEPALIVE). Default: 2m.
+    #[arg(long, value_name = "TIME|off", value_parser = time_or_off)]
+    pub(crate) tcp_keepalive: Option<Duration>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -420,6 +530,14 @@ fn time(given: &str) -> Result<Duration, &'static str> {
         .ok_or("this is not a length of time; write it like 500ms or 2s")
 }
 
+/// "off" is no time at all.
+fn time_or_off(given: &str) -> Result<Duration, &'static str> {
+    if given == "off" {
+        return Ok(Duration::ZERO);
+    }
+    time(given).map_err(|_| "this is neither off nor a length of time; write it like 500ms or 2s")
+}
+
 fn node(given: &str) -> Result<String, &'static str> {
     let given = given.trim();
     let mend = "write the node's host and port, like 10.0.0.1:7440";
@@ -485,6 +603,11 @@ mod tests {
             "tandemctl backend add chat",
             "tandemctl backend add chat 1.2.3.4:5 --weight 1001",
             "tandemctl backend set chat 1.2.3.4:5",
+            "tandemctl settings set",
+            "tandemctl settings set --keep-alive off",
+            "tandemctl upstream set chat --retries 17",
+            "tandemctl upstream set chat --idle-timeout never",
+            "tandemctl listener add x 1.2.3.4:5 --proxy-protocol maybe",
         ] {
             assert!(read(line).is_err(), "{line} was taken");
         }

@@ -24,3 +24,6 @@ pub fn render(config: &Config) -> String {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod limits;

@@ -12,7 +12,9 @@ mod links;
 mod listener;
 mod name;
 mod route;
+mod settings;
 mod statuses;
+mod timeouts;
 mod upstream;
 mod vip;
 mod words;
@@ -25,15 +27,17 @@ pub use backend::{Backend, DEFAULT_WEIGHT, MAX_WEIGHT, State};
 pub use balance::{Balance, DEFAULT_HASH_BOUND, DEFAULT_ZONE_MIN_SHARE, HashOn, MAX_HASH_BOUND, Sticky};
 pub use check::{Check, CheckKind, CheckMethod};
 pub use eject::Eject;
-pub use listener::{Http2, Listener};
+pub use listener::{Http2, Listener, ProxyProtocol};
 pub use name::Name;
 pub use route::{
     Action, Condition, HeaderOps, Host, MAX_BODY, Matching, NewHost, NewPath, Origin, Origins, Path, Pattern, Place,
     Redirect, Respond, Rewrite, Route, Template, Test, Unwelcome, Var, WebSocketUse, without_port,
 };
 pub(crate) use route::{Value, bare};
+pub use settings::Settings;
 pub use statuses::Statuses;
-pub use upstream::Upstream;
+pub use timeouts::Timeouts;
+pub use upstream::{SendProxy, Upstream};
 pub use vip::Vip;
 
 use crate::config::v1 as pb;
@@ -50,6 +54,8 @@ pub struct Config {
     pub upstreams: BTreeMap<Name, Arc<Upstream>>,
     /// Addresses that one node at a time holds.
     pub vips: BTreeMap<Name, Vip>,
+    /// What holds for all clients.
+    pub settings: Settings,
 }
 
 impl TryFrom<&pb::Config> for Config {
@@ -78,6 +84,9 @@ impl TryFrom<&pb::Config> for Config {
             let vip = Vip::check(&path, v, &mut problems);
             put(&mut config.vips, &path, &v.name, vip, &mut problems);
         }
+        if let Some(settings) = &given.settings {
+            config.settings = config.settings.merged(settings, &mut problems);
+        }
         config.check_links(&mut problems);
         problems.into_result().map(|()| config)
     }
@@ -98,6 +107,7 @@ impl From<&Config> for pb::Config {
             routes: meant.routes.iter().map(|(name, r)| r.message(name)).collect(),
             upstreams: meant.upstreams.iter().map(|(name, u)| u.message(name)).collect(),
             vips: meant.vips.iter().map(|(name, v)| v.message(name)).collect(),
+            settings: Some(meant.settings.message()),
         }
     }
 }
@@ -122,6 +132,7 @@ pub(crate) fn read(mut top: Table, problems: &mut Problems) -> pb::Config {
         routes: all(&mut top, "routes", problems, Route::read),
         upstreams: all(&mut top, "upstreams", problems, Upstream::read),
         vips: all(&mut top, "vips", problems, Vip::read),
+        settings: top.table("settings", problems).map(|t| Settings::read(t, problems)),
     };
     top.finish(problems);
     config
@@ -140,6 +151,7 @@ pub(crate) fn tables(config: &Config) -> toml::Table {
         ("routes", named(config.routes.iter().map(|(n, r)| (n, &**r)), Route::table)),
         ("upstreams", named(config.upstreams.iter().map(|(n, u)| (n, &**u)), Upstream::table)),
         ("vips", named(config.vips.iter(), Vip::table)),
+        ("settings", config.settings.table()),
     ];
     kinds.into_iter().filter(|(_, t)| !t.is_empty()).map(|(kind, t)| (kind.to_owned(), t.into())).collect()
 }

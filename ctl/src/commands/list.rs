@@ -174,6 +174,16 @@ pub(super) async fn vips(client: &Client) -> Result<Told, Error> {
     Ok(told(people, status.revision, "vips", Value::Array(all)))
 }
 
+pub(super) async fn settings(client: &Client) -> Result<Told, Error> {
+    let reply = client.config().await?;
+    let words = checked(&reply)?.settings.words();
+    let all: serde_json::Map<String, Value> =
+        words.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+    let rows = words.into_iter().map(|(key, value)| vec![key.to_owned(), value]);
+    let people = table(&["SETTING", "VALUE"], rows.collect());
+    Ok(told(people, reply.revision, "settings", Value::Object(all)))
+}
+
 fn told(people: String, revision: u64, kind: &str, all: Value) -> Told {
     Told { people, programs: json!({"revision": revision, kind: all}), notes: Vec::new() }
 }

@@ -37,6 +37,7 @@ async fn see(look: Look, client: &Client) -> Result<Told, Error> {
         Look::Routes => list::routes(client).await,
         Look::Listeners => list::listeners(client).await,
         Look::Vips => list::vips(client).await,
+        Look::Settings => list::settings(client).await,
         Look::Document => document::show(client).await,
     }
 }

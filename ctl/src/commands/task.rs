@@ -6,8 +6,8 @@ use tandem_proto::admin::v1::{LevelsRequest, MoveVipRequest};
 use tandem_proto::config::v1 as pb;
 use tandem_proto::config::v1::edit::Edit;
 
-use super::words::{backend, check, eject, several, sharing};
-use crate::args::{Backend, Backends, Command, Config, Listener, Log, Route, Upstream, Vip};
+use super::words::{backend, bounds, check, eject, settings, several, sharing};
+use crate::args::{Backend, Backends, Command, Config, Door, Listener, Log, Route, Settings, Upstream, Vip};
 
 /// What a command line asks for.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ pub(super) enum Look {
     Routes,
     Listeners,
     Vips,
+    Settings,
     Document,
 }
 
@@ -56,6 +57,10 @@ impl Task {
             Command::Route(command) => Self::of_route(command),
             Command::Listener(command) => Self::of_listener(command),
             Command::Vip(command) => Self::of_vip(command),
+            Command::Settings(Settings::Show) => Self::Look(Look::Settings),
+            Command::Settings(Settings::Set(set)) => {
+                Self::one(Edit::SetSettings(settings(&set)), "settings set; they hold for new connections".to_owned())
+            }
             Command::Config(Config::Show) => Self::Look(Look::Document),
             Command::Config(Config::Apply { file }) => Self::Apply(file),
             Command::Log(Log::Show) => Self::Levels(LevelsRequest::default()),
@@ -85,6 +90,8 @@ impl Task {
                 };
                 let done = format!("upstream {name} added{with}");
                 let with = sharing(&how.sharing);
+                let mut set = pb::SetUpstream { name: name.clone(), ..Default::default() };
+                bounds(&how.bounds, &mut set);
                 let upstream = pb::Upstream {
                     name,
                     hash_on: with.hash_on.unwrap_or_default(),
@@ -98,21 +105,19 @@ impl Task {
                     backends: backends.into_iter().map(backend).collect(),
                     ..Default::default()
                 };
-                Self::one(Edit::AddUpstream(upstream), done)
+                let mut edits = vec![Edit::AddUpstream(upstream)];
+                if set != (pb::SetUpstream { name: set.name.clone(), ..Default::default() }) {
+                    edits.push(Edit::SetUpstream(set));
+                }
+                Self::Change(Change { edits, done })
             }
             Upstream::Set { name, how } => {
                 let done = format!("upstream {name} set");
                 let balance = how.balance.map(|b| pb::Balance::from(b).into());
-                Self::one(
-                    Edit::SetUpstream(pb::SetUpstream {
-                        name,
-                        balance,
-                        check: check(&how),
-                        eject: eject(&how),
-                        ..sharing(&how.sharing)
-                    }),
-                    done,
-                )
+                let mut set = pb::SetUpstream { name, balance, ..sharing(&how.sharing) };
+                (set.check, set.eject) = (check(&how), eject(&how));
+                bounds(&how.bounds, &mut set);
+                Self::one(Edit::SetUpstream(set), done)
             }
             Upstream::Rm { names } => Self::each(names, "upstream", "removed", Edit::RemoveUpstream),
             Upstream::Ls => Self::Look(Look::Upstreams),
@@ -121,11 +126,12 @@ impl Task {
 
     fn of_backend(command: Backend) -> Self {
         match command {
-            Backend::Add { which: Backends { upstream, addresses }, weight, zone, backup } => {
+            Backend::Add { which: Backends { upstream, addresses }, weight, zone, backup, max_sessions } => {
                 let done = format!("added to {upstream}");
                 Self::each(addresses, "backend", &done, |address| {
                     let (weight, zone) = (weight.unwrap_or(0), zone.clone().unwrap_or_default());
-                    let backend = pb::Backend { address, weight, zone, backup, ..Default::default() };
+                    let max_sessions = max_sessions.unwrap_or(0);
+                    let backend = pb::Backend { address, weight, zone, backup, max_sessions, ..Default::default() };
                     Edit::AddBackend(pb::AddBackend { upstream: upstream.clone(), backend: Some(backend) })
                 })
             }
@@ -135,13 +141,16 @@ impl Task {
                     Edit::RemoveBackend(pb::RemoveBackend { upstream: upstream.clone(), address })
                 })
             }
-            Backend::Set { which, weight, zone, backup } => {
+            Backend::Set { which, weight, zone, backup, max_sessions } => {
                 let weight_word = weight.map(|weight| format!("weight {weight}"));
                 let zone_word =
                     zone.as_ref().map(|z| if z.is_empty() { "no zone".into() } else { format!("zone {z}") });
                 let backup_word = backup.map(|b| if b { "backup".to_owned() } else { "no backup".to_owned() });
-                let words: Vec<String> = [weight_word, zone_word, backup_word].into_iter().flatten().collect();
-                let set = pb::SetBackend { weight, zone, backup, ..Default::default() };
+                let most_word =
+                    max_sessions.map(|n| if n == 0 { "no limit".to_owned() } else { format!("{n} sessions at most") });
+                let words: Vec<String> =
+                    [weight_word, zone_word, backup_word, most_word].into_iter().flatten().collect();
+                let set = pb::SetBackend { weight, zone, backup, max_sessions, ..Default::default() };
                 Self::set_backends(which, set, &format!("set to {}", words.join(", ")))
             }
             Backend::Drain(which) => {
@@ -175,10 +184,12 @@ impl Task {
 
     fn of_listener(command: Listener) -> Self {
         match command {
-            Listener::Add { name, address, http2 } => {
+            Listener::Add { name, address, http2, door } => {
                 let done = format!("listener {name} added on {address}");
                 let http2 = http2.map_or(0, |h| pb::Http2::from(h).into());
-                Self::one(Edit::AddListener(pb::Listener { name, address, http2, ..Default::default() }), done)
+                let mut listener = pb::Listener { name, address, http2, ..Default::default() };
+                open(&mut listener, door);
+                Self::one(Edit::AddListener(listener), done)
             }
             Listener::Rm { names } => Self::each(names, "listener", "removed", Edit::RemoveListener),
             Listener::Ls => Self::Look(Look::Listeners),
@@ -202,4 +213,17 @@ impl Task {
 
 fn in_state(state: pb::BackendState) -> pb::SetBackend {
     pb::SetBackend { state: Some(state.into()), ..Default::default() }
+}
+
+/// What is not named stays as it is.
+fn open(listener: &mut pb::Listener, door: Door) {
+    if let Some(mode) = door.proxy_protocol {
+        listener.proxy_protocol = pb::ProxyProtocol::from(mode).into();
+    }
+    if !door.proxy_from.is_empty() {
+        listener.proxy_from = door.proxy_from;
+    }
+    if let Some(most) = door.max_sessions {
+        listener.max_sessions = most;
+    }
 }

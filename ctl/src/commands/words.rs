@@ -6,7 +6,7 @@ use tandem_proto::admin::v1::{ListenerState, NodeStatus};
 use tandem_proto::config::v1 as pb;
 use tandem_proto::raft::v1::Role;
 
-use crate::args::{How, Sharing, Weighted};
+use crate::args::{Bounds, How, Set, Sharing, Weighted};
 
 /// The check that `how` asks for; `None` if it says nothing of checks.
 pub(super) fn check(how: &How) -> Option<pb::Check> {
@@ -38,6 +38,42 @@ pub(super) fn eject(how: &How) -> Option<pb::Eject> {
         share_percent: how.eject_share.unwrap_or(0),
     };
     (eject != pb::Eject::default()).then_some(eject)
+}
+
+/// Adds what `bounds` says of an upstream.
+pub(super) fn bounds(bounds: &Bounds, set: &mut pb::SetUpstream) {
+    let sources = bounds.source_addresses.iter().filter(|a| !a.is_empty()).cloned().collect();
+    set.send_proxy = bounds.send_proxy.map(|s| pb::SendProxy::from(s).into());
+    set.max_sessions = bounds.max_sessions;
+    set.dial_timeout_ms = bounds.dial_timeout.map(millis);
+    set.upgrade_timeout_ms = bounds.upgrade_timeout.map(millis);
+    set.response_timeout_ms = bounds.response_timeout.map(millis);
+    set.idle_timeout_ms = bounds.idle_timeout.map(millis_or_off);
+    set.retries = bounds.retries;
+    set.source_addresses = (!bounds.source_addresses.is_empty()).then_some(pb::Addresses { addresses: sources });
+}
+
+/// What `settings set` says.
+pub(super) fn settings(set: &Set) -> pb::Settings {
+    pb::Settings {
+        sessions_per_client_ip: set.sessions_per_client_ip,
+        upgrades_per_second_per_ip: set.upgrades_per_second_per_ip,
+        upgrades_per_second: set.upgrades_per_second,
+        upgrade_burst: set.upgrade_burst,
+        max_sessions: set.max_sessions,
+        head_timeout_ms: set.head_timeout.map(millis),
+        head_max_bytes: set.head_max_bytes,
+        body_timeout_ms: set.body_timeout.map(millis),
+        keep_alive_ms: set.keep_alive.map(millis),
+        close_timeout_ms: set.close_timeout.map(millis),
+        tcp_user_timeout_ms: set.tcp_user_timeout.map(millis_or_off),
+        tcp_keepalive_ms: set.tcp_keepalive.map(millis_or_off),
+    }
+}
+
+/// No time at all is "off", which messages write as zero.
+fn millis_or_off(time: Duration) -> u32 {
+    if time.is_zero() { 0 } else { millis(time) }
 }
 
 /// Zero would mean the default: less than a millisecond is one.

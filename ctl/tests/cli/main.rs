@@ -5,4 +5,5 @@ mod changes;
 mod document;
 mod fake;
 mod leader;
+mod limits;
 mod looks;

@@ -17,11 +17,13 @@ pub struct Backend {
     pub backup: bool,
     /// Where it stands; `None`: far from every proxy that has a zone.
     pub zone: Option<Name>,
+    /// The most sessions open to it at a node.
+    pub max_sessions: Option<NonZeroU32>,
 }
 
 impl Default for Backend {
     fn default() -> Self {
-        Self { weight: DEFAULT_WEIGHT, state: State::default(), backup: false, zone: None }
+        Self { weight: DEFAULT_WEIGHT, state: State::default(), backup: false, zone: None, max_sessions: None }
     }
 }
 
@@ -47,8 +49,14 @@ impl Backend {
         let address = Address::check(format!("{path}.address"), &given.address, problems);
         let weight = weight(path, given.weight, problems);
         let zone = zone(path, &given.zone, problems);
-        let state = State::said(given.state).unwrap_or_default();
-        Some((address?, Self { weight: weight?, state, backup: given.backup, zone }))
+        let backend = Self {
+            weight: weight?,
+            state: State::said(given.state).unwrap_or_default(),
+            backup: given.backup,
+            zone,
+            max_sessions: NonZeroU32::new(given.max_sessions),
+        };
+        Some((address?, backend))
     }
 
     pub(super) fn message(&self, address: &Address) -> pb::Backend {
@@ -58,6 +66,7 @@ impl Backend {
             state: self.state.into(),
             backup: self.backup,
             zone: self.zone.as_ref().map(Name::to_string).unwrap_or_default(),
+            max_sessions: self.max_sessions.map_or(0, NonZeroU32::get),
         }
     }
 
@@ -68,6 +77,7 @@ impl Backend {
             state: words::read(&mut t, "state", State::WORDS, problems),
             backup: t.flag("backup", problems).unwrap_or(false),
             zone: t.text("zone", problems).unwrap_or_default(),
+            max_sessions: t.count("max_sessions", problems).unwrap_or(0),
         };
         t.finish(problems);
         backend
@@ -84,6 +94,9 @@ impl Backend {
         }
         if let Some(zone) = &self.zone {
             t.insert("zone".to_owned(), zone.as_str().into());
+        }
+        if let Some(most) = self.max_sessions {
+            t.insert("max_sessions".to_owned(), i64::from(most.get()).into());
         }
         t
     }

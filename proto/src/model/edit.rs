@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::{Address, Backend, Config, Listener, Name, Route, State, Upstream, Vip, backend};
@@ -72,6 +73,7 @@ impl Config {
                 Ok(config) => *self = config,
                 Err(more) => problems.extend(more),
             },
+            Edit::SetSettings(set) => self.settings = self.settings.merged(set, problems),
         }
     }
 
@@ -105,6 +107,7 @@ impl Config {
         upstream.set_balance(&path, set, problems);
         upstream.check = upstream.check.merged(&format!("{path}.check"), set.check.as_ref(), problems);
         upstream.eject = upstream.eject.merged(&format!("{path}.eject"), set.eject.as_ref(), problems);
+        upstream.set(&path, set, problems);
     }
 
     fn remove_upstream(&mut self, name: &str, problems: &mut Problems) {
@@ -161,6 +164,9 @@ impl Config {
         }
         if let Some(state) = set.state {
             backend.state = State::said(state).unwrap_or_default();
+        }
+        if let Some(most) = set.max_sessions {
+            backend.max_sessions = NonZeroU32::new(most);
         }
     }
 

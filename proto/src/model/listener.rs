@@ -1,6 +1,10 @@
 //! A listener: an address and port that clients connect to.
 
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+
+use ipnet::IpNet;
 
 use super::{Name, address, words};
 use crate::config::v1 as pb;
@@ -13,6 +17,13 @@ pub struct Listener {
     pub address: SocketAddr,
     /// `None`: as [`Listener::speaks_http2`] says.
     pub http2: Option<Http2>,
+    /// Whether clients' connections begin with a PROXY header.
+    pub proxy_protocol: ProxyProtocol,
+    /// Networks whose PROXY headers are believed; with `Required` none means everyone, so that whoever can connect can
+    /// claim to be anyone.
+    pub proxy_from: BTreeSet<IpNet>,
+    /// The most sessions that its clients may have open at a node.
+    pub max_sessions: Option<NonZeroU32>,
 }
 
 /// Whether a listener speaks HTTP/2, WebSocket over it (RFC 8441) included.
@@ -26,10 +37,31 @@ pub enum Http2 {
 
 words::words!(Http2 = pb::Http2 { Off = "off", On = "on" });
 
+/// Whether clients' connections begin with a PROXY header that says who the client is (haproxy.org,
+/// proxy-protocol.txt, versions 1 and 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ProxyProtocol {
+    /// Never.
+    #[default]
+    Off,
+    /// Those from `proxy_from` may.
+    Optional,
+    /// All must.
+    Required,
+}
+
+words::words!(ProxyProtocol = pb::ProxyProtocol { Off = "off", Optional = "optional", Required = "required" });
+
 impl Listener {
     /// One that does nothing special.
     pub fn at(address: SocketAddr) -> Self {
-        Self { address, http2: None }
+        Self {
+            address,
+            http2: None,
+            proxy_protocol: ProxyProtocol::Off,
+            proxy_from: BTreeSet::new(),
+            max_sessions: None,
+        }
     }
 
     /// Whether a client may speak HTTP/2 here. Where nothing is said it may where it asks by ALPN, so with TLS; a plain
@@ -39,8 +71,28 @@ impl Listener {
     }
 
     pub(super) fn check(path: &str, given: &pb::Listener, problems: &mut Problems) -> Option<Self> {
+        let proxy_protocol = ProxyProtocol::said(given.proxy_protocol).unwrap_or_default();
+        let networks = given.proxy_from.iter().enumerate();
+        let networks = networks.filter_map(|(i, text)| network(format!("{path}.proxy_from[{i}]"), text, problems));
+        let proxy_from: BTreeSet<IpNet> = networks.collect();
+        match proxy_protocol {
+            ProxyProtocol::Optional if given.proxy_from.is_empty() => problems.add(
+                format!("{path}.proxy_from"),
+                "",
+                "is missing: nobody would be believed",
+                "name the networks of those who send PROXY headers, like [\"10.0.0.0/24\"]",
+            ),
+            ProxyProtocol::Off if !given.proxy_from.is_empty() => problems.add(
+                format!("{path}.proxy_from"),
+                given.proxy_from.join(", "),
+                "is used by nobody while proxy_protocol is off",
+                "set proxy_protocol to \"optional\" or \"required\", or leave proxy_from out",
+            ),
+            _ => {}
+        }
         let address = address::check(format!("{path}.address"), &given.address, problems)?;
-        Some(Self { address, http2: Http2::said(given.http2) })
+        let (http2, max_sessions) = (Http2::said(given.http2), NonZeroU32::new(given.max_sessions));
+        Some(Self { address, http2, proxy_protocol, proxy_from, max_sessions })
     }
 
     pub(super) fn message(&self, name: &Name) -> pb::Listener {
@@ -48,6 +100,9 @@ impl Listener {
             name: name.to_string(),
             address: self.address.to_string(),
             http2: self.http2.map_or(0, Into::into),
+            proxy_protocol: self.proxy_protocol.into(),
+            proxy_from: self.proxy_from.iter().map(ToString::to_string).collect(),
+            max_sessions: self.max_sessions.map_or(0, NonZeroU32::get),
         }
     }
 
@@ -56,14 +111,36 @@ impl Listener {
             name,
             address: t.text("address", problems).unwrap_or_default(),
             http2: words::read(t, "http2", Http2::WORDS, problems),
+            proxy_protocol: words::read(t, "proxy_protocol", ProxyProtocol::WORDS, problems),
+            proxy_from: t.text_list("proxy_from", problems),
+            max_sessions: t.count("max_sessions", problems).unwrap_or(0),
         }
     }
 
     pub(super) fn table(&self) -> toml::Table {
-        let mut table = toml::toml! { address = (self.address.to_string()) };
+        let mut t = toml::toml! { address = (self.address.to_string()) };
         if let Some(http2) = self.http2 {
-            table.insert("http2".to_owned(), http2.word().into());
+            t.insert("http2".to_owned(), http2.word().into());
         }
-        table
+        if self.proxy_protocol != ProxyProtocol::Off {
+            t.insert("proxy_protocol".to_owned(), self.proxy_protocol.word().into());
+        }
+        if !self.proxy_from.is_empty() {
+            let networks: Vec<String> = self.proxy_from.iter().map(ToString::to_string).collect();
+            t.insert("proxy_from".to_owned(), networks.into());
+        }
+        if let Some(most) = self.max_sessions {
+            t.insert("max_sessions".to_owned(), i64::from(most.get()).into());
+        }
+        t
     }
+}
+
+/// A network, or one address; bits behind the prefix are dropped.
+fn network(path: String, given: &str, problems: &mut Problems) -> Option<IpNet> {
+    let found = given.parse::<IpNet>().ok().or_else(|| given.parse::<IpAddr>().ok().map(IpNet::from));
+    if found.is_none() {
+        problems.add(path, given, "is no network", "write it like \"10.0.0.0/24\", \"fd00::/8\" or \"10.0.0.9\"");
+    }
+    found.map(|network| network.trunc())
 }

@@ -1,9 +1,11 @@
 //! An upstream: a named group of backends.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{Address, Backend, Balance, Check, Eject, HashOn, Name, Sticky, balance, words};
+use super::{Address, Backend, Balance, Check, Eject, HashOn, Name, Sticky, Timeouts, balance, words};
 use crate::config::v1 as pb;
 use crate::{Problems, Table};
 
@@ -28,6 +30,15 @@ pub struct Upstream {
     pub eject: Eject,
     /// Keyed by address as written: that is a backend's identity.
     pub backends: BTreeMap<Address, Backend>,
+    /// Whether connections to the backends begin with a PROXY header.
+    pub send_proxy: SendProxy,
+    /// The most sessions open to all of its backends together at a node.
+    pub max_sessions: Option<NonZeroU32>,
+    /// How long the backends may take.
+    pub timeouts: Timeouts,
+    /// Local addresses that connections to the backends come from, in turn: one has about 28 000 ports for each backend.
+    /// The list names those of every node; a node uses those that it has.
+    pub source_addresses: Vec<IpAddr>,
 }
 
 impl Default for Upstream {
@@ -42,9 +53,28 @@ impl Default for Upstream {
             check: Check::default(),
             eject: Eject::default(),
             backends: BTreeMap::new(),
+            send_proxy: SendProxy::default(),
+            max_sessions: None,
+            timeouts: Timeouts::default(),
+            source_addresses: Vec::new(),
         }
     }
 }
+
+/// Whether connections to backends begin with a PROXY header that says who the client is (haproxy.org,
+/// proxy-protocol.txt). Connections are not shared between clients then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SendProxy {
+    /// No.
+    #[default]
+    Off,
+    /// The one of text.
+    V1,
+    /// The binary one.
+    V2,
+}
+
+words::words!(SendProxy = pb::SendProxy { Off = "off", V1 = "v1", V2 = "v2" });
 
 impl Upstream {
     pub(super) fn check(path: &str, given: &pb::Upstream, problems: &mut Problems) -> Self {
@@ -67,11 +97,29 @@ impl Upstream {
             check: Check::default().merged(&format!("{path}.check"), given.check.as_ref(), problems),
             eject: Eject::default().merged(&format!("{path}.eject"), given.eject.as_ref(), problems),
             backends,
+            send_proxy: SendProxy::said(given.send_proxy).unwrap_or_default(),
+            max_sessions: NonZeroU32::new(given.max_sessions),
+            timeouts: Timeouts::check(path, given, problems),
+            source_addresses: sources(path, &given.source_addresses, problems),
+        }
+    }
+
+    /// What a set names beside balance and check.
+    pub(super) fn set(&mut self, path: &str, set: &pb::SetUpstream, problems: &mut Problems) {
+        self.timeouts = self.timeouts.merged(path, set, problems);
+        if let Some(send) = set.send_proxy {
+            self.send_proxy = SendProxy::said(send).unwrap_or_default();
+        }
+        if let Some(most) = set.max_sessions {
+            self.max_sessions = NonZeroU32::new(most);
+        }
+        if let Some(given) = &set.source_addresses {
+            self.source_addresses = sources(path, &given.addresses, problems);
         }
     }
 
     pub(super) fn message(&self, name: &Name) -> pb::Upstream {
-        pb::Upstream {
+        let mut upstream = pb::Upstream {
             name: name.to_string(),
             balance: self.balance.into(),
             hash_on: self.hash_on.to_string(),
@@ -82,11 +130,17 @@ impl Upstream {
             check: Some(self.check.message()),
             eject: self.eject.message(),
             backends: self.backends.iter().map(|(address, b)| b.message(address)).collect(),
-        }
+            send_proxy: self.send_proxy.into(),
+            max_sessions: self.max_sessions.map_or(0, NonZeroU32::get),
+            source_addresses: self.source_addresses.iter().map(ToString::to_string).collect(),
+            ..Default::default()
+        };
+        self.timeouts.write(&mut upstream);
+        upstream
     }
 
     pub(super) fn read(name: String, t: &mut Table, problems: &mut Problems) -> pb::Upstream {
-        pb::Upstream {
+        let mut upstream = pb::Upstream {
             name,
             balance: words::read(t, "balance", Balance::WORDS, problems),
             hash_on: t.text("hash_on", problems).unwrap_or_default(),
@@ -97,7 +151,13 @@ impl Upstream {
             check: t.table("check", problems).map(|t| Check::read(t, problems)),
             eject: t.table("eject", problems).map(|t| Eject::read(t, problems)),
             backends: t.list("backends", problems).into_iter().map(|t| Backend::read(t, problems)).collect(),
-        }
+            send_proxy: words::read(t, "send_proxy", SendProxy::WORDS, problems),
+            max_sessions: t.count("max_sessions", problems).unwrap_or(0),
+            source_addresses: t.text_list("source_addresses", problems),
+            ..Default::default()
+        };
+        Timeouts::read(t, &mut upstream, problems);
+        upstream
     }
 
     pub(super) fn table(&self) -> toml::Table {
@@ -122,9 +182,44 @@ impl Upstream {
         if let Some(eject) = self.eject.table() {
             t.insert("eject".to_owned(), eject.into());
         }
+        if self.send_proxy != SendProxy::Off {
+            t.insert("send_proxy".to_owned(), self.send_proxy.word().into());
+        }
+        if let Some(most) = self.max_sessions {
+            t.insert("max_sessions".to_owned(), i64::from(most.get()).into());
+        }
+        self.timeouts.put(&mut t);
+        if !self.source_addresses.is_empty() {
+            let addresses: Vec<String> = self.source_addresses.iter().map(ToString::to_string).collect();
+            t.insert("source_addresses".to_owned(), addresses.into());
+        }
         if !backends.is_empty() {
             t.insert("backends".to_owned(), backends.into());
         }
         t
     }
+}
+
+/// Local addresses, each once.
+fn sources(path: &str, given: &[String], problems: &mut Problems) -> Vec<IpAddr> {
+    let mut all = Vec::new();
+    for (i, text) in given.iter().enumerate() {
+        let path = format!("{path}.source_addresses[{i}]");
+        match text.parse::<IpAddr>() {
+            Ok(a) if a.is_unspecified() || a.is_multicast() => {
+                problems.add(path, a, "is no address to connect from", "name addresses of the nodes, without a port");
+            }
+            Ok(a) if all.contains(&a) => problems.add(path, a, "is there twice", "name each once"),
+            Ok(a) => all.push(a),
+            Err(_) => {
+                problems.add(
+                    path,
+                    text,
+                    "is not an IP address",
+                    "write it like \"10.0.0.1\", without a port or prefix",
+                );
+            }
+        }
+    }
+    all
 }

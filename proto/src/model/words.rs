@@ -67,6 +67,39 @@ pub(super) fn read_ms(t: &mut Table, key: &'static str, problems: &mut Problems)
     t.duration(key, problems).map_or(0, |d| millis(d).max(1))
 }
 
+/// The same, `None` if it is absent.
+pub(super) fn read_some_ms(t: &mut Table, key: &'static str, problems: &mut Problems) -> Option<u32> {
+    t.duration(key, problems).map(|d| millis(d).max(1))
+}
+
+/// A length of time in milliseconds, or the word "off" as zero; `None` if it is absent.
+pub(super) fn read_ms_or_off(t: &mut Table, key: &'static str, problems: &mut Problems) -> Option<u32> {
+    let text = t.text(key, problems)?;
+    if text == OFF {
+        return Some(0);
+    }
+    match humantime::parse_duration(&text) {
+        Ok(d) if !d.is_zero() => Some(millis(d).max(1)),
+        _ => {
+            problems.add(t.path(key), text, "is not a length of time", "write it like \"500ms\" or \"2s\", or \"off\"");
+            None
+        }
+    }
+}
+
+/// How "never" is written where a length of time may stand.
+const OFF: &str = "off";
+
+/// A length of time, or [`OFF`].
+pub(super) fn time_or_off(d: Option<Duration>) -> String {
+    d.map_or_else(|| OFF.to_owned(), time)
+}
+
+/// Milliseconds of a message where zero means never.
+pub(super) fn unless_zero(ms: u32) -> Option<Duration> {
+    (ms > 0).then(|| Duration::from_millis(ms.into()))
+}
+
 /// Whole milliseconds, as messages carry them.
 pub(super) fn millis(d: Duration) -> u32 {
     u32::try_from(d.as_millis()).unwrap_or(u32::MAX)

@@ -49,7 +49,7 @@ pub(super) fn config(listener: SocketAddr, upstream: Upstream) -> Config {
         listeners: [(name("main"), Listener::at(listener))].into(),
         routes: [(name("all"), Arc::new(Route::to(name("u"))))].into(),
         upstreams: [(name("u"), Arc::new(upstream))].into(),
-        vips: Default::default(),
+        ..Config::default()
     }
 }
 
