@@ -83,7 +83,7 @@ chat      10.0.1.2:9000  50      draining  -     DOWN on b: timed out  0
         (
             "backend ls empty",
             "
-UPSTREAM  BACKEND  WEIGHT  STATE  HEALTH  SESSIONS
+UPSTREAM  BACKEND  WEIGHT  STATE  ZONE  HEALTH  SESSIONS
 ",
         ),
         (
