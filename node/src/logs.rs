@@ -65,6 +65,9 @@ fn parse(levels: &str) -> Result<EnvFilter, String> {
     if let Some(word) = levels.split(',').map(str::trim).find(stray) {
         return Err(format!("{word:?} is no level; {known}"));
     }
+    if levels.trim().is_empty() {
+        return Err(format!("nothing is named; {known}"));
+    }
     EnvFilter::builder().parse(levels).map_err(|e| format!("{e}; {known}"))
 }
 
