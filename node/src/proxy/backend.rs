@@ -13,6 +13,9 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::balance::{Latency, mark};
+use super::dialing::Dialing;
+use super::limits::{Count, Limit};
+use super::proxy_protocol::Said;
 use crate::config::model::Name;
 
 /// The time on the one clock that backends are told by, since it was first looked at.
@@ -33,6 +36,8 @@ pub(super) struct Backend {
     up_since: AtomicU64,
     latency: AtomicU64,
     load: AtomicU32,
+    /// Sessions, those still in their handshake too: what its limit is held against.
+    pub(super) seats: Arc<Count>,
     /// Open sessions.
     pub(super) sessions: AtomicU64,
     /// Sessions ever opened.
@@ -54,6 +59,7 @@ impl Backend {
             up_since: AtomicU64::new(millis(now())),
             latency: AtomicU64::default(),
             load: AtomicU32::new(0),
+            seats: Arc::default(),
             sessions: AtomicU64::new(0),
             sessions_total: AtomicU64::new(0),
             requests_total: AtomicU64::new(0),
@@ -123,29 +129,31 @@ impl Backend {
         self.doubt.notified().await;
     }
 
-    /// Connects.
+    /// Connects, for `said`.
     ///
     /// # Errors
-    /// The network's, or `TimedOut` after `within`. Also raises [`Self::doubt`].
-    pub(super) async fn dial(&self, within: Duration) -> io::Result<TcpStream> {
-        connect(self.address, within).await.inspect_err(|_| self.doubt())
+    /// As [`Dialing::connect`]. If it may be the backend's fault, it is also to be checked now.
+    pub(super) async fn dial(&self, how: &Dialing, within: Duration, said: Option<Said>) -> io::Result<TcpStream> {
+        let dialed = how.connect(self.address, within, said).await;
+        dialed.inspect_err(|error| {
+            if shortage(error).is_none() {
+                self.doubt();
+            }
+        })
+    }
+}
+
+/// What this node lacks, if that is why a connection did not come about.
+pub(super) fn shortage(error: &io::Error) -> Option<Limit> {
+    match error.raw_os_error()? {
+        libc::EMFILE | libc::ENFILE => Some(Limit::Descriptors),
+        libc::EADDRNOTAVAIL => Some(Limit::Ports),
+        _ => None,
     }
 }
 
 fn millis(at: Duration) -> u64 {
     u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Connects within a time.
-///
-/// # Errors
-/// The network's, or `TimedOut`.
-pub(super) async fn connect(address: SocketAddr, within: Duration) -> io::Result<TcpStream> {
-    let socket = tokio::time::timeout(within, TcpStream::connect(address))
-        .await
-        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {within:?}")))??;
-    socket.set_nodelay(true)?;
-    Ok(socket)
 }
 
 /// A session's or request's place at a backend, counted from the choice until it is dropped, so that many handshakes

@@ -18,12 +18,15 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::announced::{self, announced};
 use super::backend::Backend;
 use super::balance::Affinity;
 use super::error::{Error, Failure};
 use super::http2::{self, Chosen};
+use super::limits;
 use super::relay::{Early, Moved, relay};
 use super::reply::{self, Reply, text};
 use super::route::{Goal, Taken};
@@ -34,8 +37,9 @@ use super::stream::Stream;
 use super::table::{Listener, Upstream};
 use super::tally::Upgrade;
 use super::upgrade::Accepted;
-use super::worker::{Alive, Worker};
+use super::worker::{Alive, Ending, Worker};
 use super::{forward, upgrade};
+use crate::config::model::ProxyProtocol;
 use crate::config::routing::Head;
 
 /// How long a last word to a client may take to be written and to be read.
@@ -45,6 +49,8 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) client: SocketAddr,
+    /// What the client connected to.
+    pub(super) reached: SocketAddr,
     /// As the client wrote it; empty if it wrote none (HTTP/1.0).
     pub(super) host: HeaderValue,
     /// Path and query, as the route rewrites them.
@@ -70,6 +76,7 @@ impl Asked {
     pub(super) fn unanswered(&self, failure: Option<Failure>) -> Error {
         let upstream = self.upstream.name.clone();
         match failure {
+            Some(Failure::Shortage(limit)) => Error::Limited(limit.into()),
             Some(failure) => Error::Tried { upstream, failure },
             None => Error::NobodyUp(upstream),
         }
@@ -94,6 +101,8 @@ pub(super) struct Caller {
     pub(super) client: SocketAddr,
     /// The address of ours that it reached.
     pub(super) local: IpAddr,
+    /// What the client connected to: an address of ours, or what its PROXY header says.
+    pub(super) reached: SocketAddr,
     pub(super) listener: Arc<Listener>,
 }
 
@@ -101,10 +110,11 @@ impl Caller {
     /// From here on the bytes between this client and the backend that accepted it are a session. `early` was read of
     /// the client already; `with` is kept as long as the session lasts.
     pub(super) fn session<G: Unpin + 'static>(&self, socket: Stream, early: Bytes, accepted: Accepted, with: G) {
-        let Accepted { socket: backend, early: from_backend, place } = accepted;
+        let Accepted { socket: backend, early: from_backend, place, leave } = accepted;
         let moved = Rc::<Moved>::default();
         let moving = relay(socket, backend, Early { from_client: early, from_backend }, Rc::clone(&moved));
-        let parties = Parties { client: self.client, local: self.local, place, listener: Arc::clone(&self.listener) };
+        let listener = Arc::clone(&self.listener);
+        let parties = Parties { client: self.client, local: self.local, place, listener, leave };
         self.worker.sessions.open(parties, moved, moving, with);
     }
 }
@@ -118,12 +128,36 @@ struct Conversation {
 
 /// Serves a client until its connection ends or is handed to a session.
 pub(super) async fn serve(worker: Rc<Worker>, arrival: Arrival, alive: Alive) {
-    let Arrival { socket, client, local, listener } = arrival;
+    let Arrival { mut socket, mut client, local, listener } = arrival;
     let mut ending = worker.ending();
     if ending.borrow().left.contains(&local) {
         return;
     }
-    let caller = Caller { worker: Rc::clone(&worker), client, local, listener };
+    let table = worker.table();
+    let mut reached = SocketAddr::new(local, listener.port);
+    if listener.proxy_protocol != ProxyProtocol::Off
+        && let Stream::Plain(socket) = &mut socket
+    {
+        // Boxed: what waits for it is in no other connection's memory.
+        let heard = Box::pin(announced(socket, client, &listener, table.settings.head_timeout));
+        let heard = tokio::select! {
+            heard = heard => heard,
+            () = is_over(&mut ending, local) => return,
+        };
+        match heard {
+            Ok(Some(said)) => (client, reached) = (said.source, said.destination),
+            Ok(None) => {}
+            // Those who only look whether we listen come often.
+            Err(error @ announced::Refusal::Closed) => {
+                return tracing::debug!(%client, listener = %listener.name, reason = %error, "refused");
+            }
+            Err(error) => {
+                worker.tally.unannounced();
+                return tracing::warn!(%client, listener = %listener.name, reason = %error, "refused");
+            }
+        }
+    }
+    let caller = Caller { worker: Rc::clone(&worker), client, local, reached, listener };
     if caller.listener.http2 {
         match http2::chosen(&caller, &socket).await {
             Chosen::Http2 => return Box::pin(http2::serve(caller, socket, alive)).await,
@@ -131,9 +165,12 @@ pub(super) async fn serve(worker: Rc<Worker>, arrival: Arrival, alive: Alive) {
             Chosen::Nothing => return,
         }
     }
-    let limits = &worker.limits;
+    let settings = &table.settings;
+    let head_bytes = usize::try_from(settings.head_max_bytes).unwrap_or(usize::MAX);
     let patience =
-        Patience { head_bytes: limits.head_bytes, head: limits.head, body: limits.body, idle: limits.keep_alive };
+        Patience { head_bytes, head: settings.head_timeout, body: settings.body_timeout, idle: settings.keep_alive };
+    // The connection may last longer than this config.
+    drop(table);
     let exchange = Rc::<Exchange>::default();
     let screened = Screened::new(socket, patience, Rc::clone(&exchange));
     let talk = Rc::new(Conversation { caller, exchange, accepted: RefCell::default() });
@@ -147,7 +184,7 @@ pub(super) async fn serve(worker: Rc<Worker>, arrival: Arrival, alive: Alive) {
     let mut connection = http1::Builder::new()
         .half_close(false)
         // The screen refuses first, with a word of why.
-        .max_buf_size(limits.head_bytes.saturating_mul(2).max(16 * 1024))
+        .max_buf_size(head_bytes.saturating_mul(2).max(16 * 1024))
         .max_headers(MAX_FIELDS + 1)
         .serve_connection(TokioIo::new(screened), service);
     let done = loop {
@@ -304,10 +341,10 @@ async fn follow(
         Goal::Respond(respond) => return Ok((reply::fixed(respond), None)),
     };
     let target = Uri::from(taken.target()?);
-    let (client, host, taken) = (caller.client, taken.host.clone(), taken.clone());
+    let (client, reached, host, taken) = (caller.client, caller.reached, taken.host.clone(), taken.clone());
     let (on, sticky) = (upstream.hash_on.as_ref(), upstream.sticky.as_ref());
     let affinity = Affinity::of(on, sticky, client.ip(), request.uri(), request.headers());
-    let asked = Asked { client, host, target, upstream, affinity, taken };
+    let asked = Asked { client, reached, host, target, upstream, affinity, taken };
     if websocket {
         return upgrade::open(&caller.worker, &asked, request).await;
     }
@@ -316,7 +353,10 @@ async fn follow(
 
 fn explain(caller: &Caller, error: &Error) -> Response<Reply> {
     let (status, client, listener) = (error.status(), caller.client, &caller.listener.name);
-    if error.is_clients() {
+    if matches!(error, Error::Limited(_)) {
+        // A storm of them must not become one of lines; the metrics count them.
+        tracing::debug!(%client, %listener, status = status.as_u16(), reason = %error, "refused");
+    } else if error.is_clients() {
         tracing::info!(%client, %listener, status = status.as_u16(), reason = %error, "refused");
     } else {
         tracing::warn!(%client, %listener, status = status.as_u16(), reason = %error, "not answered");
@@ -329,9 +369,40 @@ fn explain(caller: &Caller, error: &Error) -> Response<Reply> {
         Error::NobodyUp(_) => {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        Error::Limited(refusal) => {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(refusal.retry_after()));
+        }
         _ => {}
     }
     response
+}
+
+/// Ends when this node stops, or when the address is on another one.
+async fn is_over(ending: &mut watch::Receiver<Ending>, local: IpAddr) {
+    loop {
+        {
+            let now = ending.borrow_and_update();
+            if now.stopping || now.left.contains(&local) {
+                return;
+            }
+        }
+        if ending.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Answers a client that cannot be let in at all, whatever it asks. `alive` is kept as long.
+pub(super) async fn turn_away<G>(mut socket: Stream, why: limits::Refusal, alive: G) {
+    let _alive = alive;
+    let (status, body, after) = (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"), why.retry_after());
+    let answer = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nRetry-After: {after}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    if let Ok(Ok(())) = tokio::time::timeout(LAST_WORD, socket.write_all(answer.as_bytes())).await {
+        linger(socket).await;
+    }
 }
 
 /// Says on the bare socket why nothing more is read from it.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::limits::{Limit, Refusal};
 use crate::config::model::{Name, Unwelcome};
 
 /// Why a request is not answered by a backend. The text is for the client: it names the upstream, never a backend.
@@ -35,11 +36,17 @@ pub(super) enum Error {
     /// Its body began but nothing more of it came. The client must send on.
     #[error("nothing of the body came within {0:?}")]
     Slow(Duration),
+    /// A limit is reached. The client must wait; the operator may raise it.
+    #[error("{0}")]
+    Limited(#[from] Refusal),
 }
 
 /// How one backend failed before it answered.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
+    /// This node lacks what a connection needs: the operator must mend that here, not at the backend.
+    #[error("{0}")]
+    Shortage(Limit),
     /// No connection.
     #[error("the backend could not be reached")]
     Dial(#[source] io::Error),
@@ -71,7 +78,7 @@ impl Error {
         match self {
             Self::NoRoute { .. } => StatusCode::NOT_FOUND,
             Self::Origin { .. } => StatusCode::FORBIDDEN,
-            Self::NobodyUp(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NobodyUp(_) | Self::Limited(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Tried { failure: Failure::Silent(_), .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Tried { .. } => StatusCode::BAD_GATEWAY,
             Self::Handshake(_) | Self::Request(_) => StatusCode::BAD_REQUEST,

@@ -37,7 +37,7 @@ pub(super) async fn forward(
 ) -> Result<Response<Reply>, Error> {
     let (mut parts, body) = request.into_parts();
     // With HTTP/1 the screen looks after that.
-    let patience = (parts.version == Version::HTTP_2).then_some(worker.limits.body);
+    let patience = (parts.version == Version::HTTP_2).then(|| worker.table().settings.body_timeout);
     prepare(&mut parts, asked, &body);
     let heard = Rc::new(Cell::new(Instant::now()));
     let repeatable = parts.method.is_idempotent() && body.is_end_stream();
@@ -45,14 +45,19 @@ pub(super) async fn forward(
         Request::from_parts(parts, Upload { body: Some(body), heard: Rc::clone(&heard), patience, timer: None });
     let mut tried = Vec::new();
     let mut failure = None;
-    for _ in 0..worker.limits.tries {
+    for _ in 0..=asked.upstream.timeouts.retries {
         let Some(place) = worker.place(&asked.upstream, asked.affinity, &tried) else { break };
         let address = place.backend().address;
         if let Some(host) = asked.taken.new_host(address) {
             request.headers_mut().insert(HOST, host);
         }
-        let (mut sender, pooled) = match connection(worker, &place).await {
+        let (mut sender, pooled) = match connection(worker, &place, asked).await {
             Ok(connection) => connection,
+            Err(failed @ Failure::Shortage(_)) => {
+                failed.log(&asked.upstream.name, address);
+                failure = Some(failed);
+                break;
+            }
             Err(failed) => {
                 place.backend().unanswered(Duration::ZERO);
                 tried.push(address);
@@ -61,7 +66,7 @@ pub(super) async fn forward(
             }
         };
         let repeated = (pooled && repeatable).then(|| repeat(&request));
-        match exchange(&mut sender, request, &heard, worker.limits.response).await {
+        match exchange(&mut sender, request, &heard, asked.upstream.timeouts.response).await {
             Ok(response) => {
                 // `heard`: when the last of the request was sent.
                 place.backend().answered(heard.get().elapsed());
@@ -116,11 +121,12 @@ fn repeat(request: &Request<Upload>) -> Request<Upload> {
 }
 
 /// One from the pool (`true`), or a new one.
-async fn connection(worker: &Worker, place: &Place) -> Result<(SendRequest<Upload>, bool), Failure> {
-    if let Some(sender) = worker.pool.take(place.backend().address) {
+async fn connection(worker: &Worker, place: &Place, asked: &Asked) -> Result<(SendRequest<Upload>, bool), Failure> {
+    let shared = !asked.upstream.dialing.is_personal();
+    if shared && let Some(sender) = worker.pool.take(place.backend().address) {
         return Ok((sender, true));
     }
-    let socket = worker.dial(place).await?;
+    let socket = worker.dial(place, asked).await?;
     let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(Failure::Connection)?;
     // What goes wrong on it is told to the request that is under way.
     tokio::task::spawn_local(async move { drop(connection.await) });
@@ -170,8 +176,10 @@ fn answer(
     }
     asked.stick(&mut parts.headers, place.backend());
     place.backend().requests_total.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    // One that speaks for this client ends with this answer.
+    let shared = !asked.upstream.dialing.is_personal();
     let lease = Lease { pool: Rc::clone(&worker.pool), address: place.backend().address, sender };
-    Response::from_parts(parts, Reply::from_backend(body, Some(lease), place))
+    Response::from_parts(parts, Reply::from_backend(body, shared.then_some(lease), place))
 }
 
 /// A request's body on its way to a backend; notes when something of it last came.

@@ -16,7 +16,6 @@ mod tunnel;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -30,7 +29,6 @@ use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 
@@ -38,9 +36,10 @@ pub(super) use self::streams::Running;
 use self::streams::Streams;
 pub(super) use self::tunnel::Tunnel;
 use super::connection::{Caller, answer};
+use super::peek::{More, peek};
 use super::reply::{Reply, text};
-use super::settings::Limits;
 use super::stream::Stream;
+use crate::config::model::Settings;
 
 /// Streams one connection may have at once, sessions included. A client with more to ask opens another connection.
 const MOST_STREAMS: u32 = 128;
@@ -72,7 +71,8 @@ pub(super) enum Chosen {
 pub(super) async fn chosen(caller: &Caller, socket: &Stream) -> Chosen {
     let Stream::Plain(socket) = socket else { return Chosen::Http1 };
     let mut ending = caller.worker.ending();
-    let mut looking = pin!(tokio::time::timeout(caller.worker.limits.head, begins_with_preface(socket)));
+    let mut looking =
+        pin!(tokio::time::timeout(caller.worker.table().settings.head_timeout, begins_with_preface(socket)));
     loop {
         tokio::select! {
             looked = &mut looking => return match looked {
@@ -92,26 +92,20 @@ pub(super) async fn chosen(caller: &Caller, socket: &Stream) -> Chosen {
 }
 
 async fn begins_with_preface(socket: &TcpStream) -> io::Result<bool> {
-    let look = || {
-        let mut room = [MaybeUninit::new(0_u8); PREFACE.len()];
-        let n = socket2::SockRef::from(socket).peek(&mut room)?;
-        // SAFETY: every byte was written above, whatever the kernel wrote since.
-        #[allow(unsafe_code)]
-        let seen = room.map(|byte| unsafe { byte.assume_init() });
-        match (n, PREFACE.starts_with(&seen[..n])) {
-            (0, _) | (_, false) => Ok(false),
-            (24, true) => Ok(true),
-            // Not yet: called again when more has come.
-            _ => Err(io::ErrorKind::WouldBlock.into()),
-        }
-    };
-    socket.async_io(Interest::READABLE, look).await
+    let mut room = [0; PREFACE.len()];
+    peek(socket, &mut room, |seen, more| match PREFACE.starts_with(seen) && more == More::Perhaps {
+        true if seen.len() < PREFACE.len() => None,
+        _ => Some(seen == PREFACE),
+    })
+    .await
 }
 
 /// Serves a client until its connection ends. `alive` is kept as long.
 pub(super) async fn serve<G>(caller: Caller, socket: Stream, alive: G) {
     let _alive = alive;
     let (worker, client, local) = (Rc::clone(&caller.worker), caller.client, caller.local);
+    // The connection may last longer than this config.
+    let limits = worker.table().settings.clone();
     let mut ending = worker.ending();
     let (caller, streams) = (Rc::new(caller), Rc::<Streams>::default());
     let begun = Rc::clone(&streams);
@@ -119,7 +113,7 @@ pub(super) async fn serve<G>(caller: Caller, socket: Stream, alive: G) {
         let (caller, running) = (Rc::clone(&caller), begun.begin());
         Box::pin(async move { Ok::<_, Infallible>(converse(caller, running, request).await) })
     });
-    let mut connection = pin!(settings(&worker.limits).serve_connection(TokioIo::new(socket), service));
+    let mut connection = pin!(settings(&limits).serve_connection(TokioIo::new(socket), service));
     loop {
         tokio::select! {
             done = connection.as_mut() => {
@@ -135,7 +129,7 @@ pub(super) async fn serve<G>(caller: Caller, socket: Stream, alive: G) {
                 tracing::info!(%client, reason = %refusal, "refused");
                 return;
             }
-            () = streams.idle(worker.limits.head, worker.limits.keep_alive) => break,
+            () = streams.idle(limits.head_timeout, limits.keep_alive) => break,
         }
         if ending.borrow().left.contains(&local) {
             break;
@@ -149,12 +143,12 @@ pub(super) async fn serve<G>(caller: Caller, socket: Stream, alive: G) {
     let _ = tokio::time::timeout(LAST_WORD, connection).await;
 }
 
-fn settings(limits: &Limits) -> http2::Builder<Local> {
+fn settings(limits: &Settings) -> http2::Builder<Local> {
     let mut builder = http2::Builder::new(Local);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MOST_STREAMS)
-        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(limits.head_max_bytes)
         .max_pending_accept_reset_streams(MOST_RESET)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

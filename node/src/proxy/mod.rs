@@ -1,20 +1,27 @@
 //! One client, one backend, bytes between.
 
+mod announced;
 mod backend;
 mod balance;
 mod busy_poll;
 mod connection;
+mod descriptors;
+mod dialing;
 mod error;
 mod forward;
 mod headers;
 mod health;
 mod http2;
+mod keeping;
 mod lane;
+mod limits;
 mod listener;
+mod peek;
 mod pipe;
 mod plane;
 mod pool;
 mod probe;
+mod proxy_protocol;
 mod rank;
 mod relay;
 mod reply;
@@ -33,6 +40,6 @@ mod upgrade;
 mod worker;
 
 pub use plane::{Handle, Proxy, start};
-pub use settings::{Absent, BackendReport, Limits, ListenerReport, Listening, Reach, Report, Settings};
+pub use settings::{Absent, BackendReport, ListenerReport, Listening, Reach, Report, Settings};
 #[cfg(test)]
 mod tests;

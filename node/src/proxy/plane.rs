@@ -15,12 +15,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::busy_poll;
+use super::descriptors::Descriptors;
+use super::dialing;
 use super::listener::{self, Presence, Sharing};
 use super::settings::{BackendReport, ListenerReport, Listening, Reach, Report, Settings};
 use super::steward::{Board, Steward};
 use super::table::{Registry, Table};
 use super::tally::{self, Tally};
-use super::worker::{Order, Worker};
+use super::worker::{Order, Shared, Worker};
 use crate::config::model::Config;
 use crate::metrics::Page;
 
@@ -39,6 +41,7 @@ pub struct Handle {
     reach: watch::Receiver<Arc<Reach>>,
     board: Arc<Board>,
     tallies: Arc<[Arc<Tally>]>,
+    descriptors: Descriptors,
 }
 
 /// A thread, and the word that it has ended.
@@ -91,16 +94,26 @@ pub fn start(
     let first = Arc::clone(&config.borrow_and_update());
     let (table_sender, table) = watch::channel(Arc::new(registry.compile(&first)));
     let tallies: Arc<[Arc<Tally>]> = (0..settings.workers.max(1)).map(|_| Arc::default()).collect();
+    let descriptors = Descriptors::claim();
+    tracing::info!(
+        workers = settings.workers.max(1),
+        open_files = descriptors.most(),
+        kept_from_clients = descriptors.reserve(),
+        sessions_possible = descriptors.sessions(),
+        ports_per_backend_and_source_address = dialing::ports(),
+        "limits of this node; those of the config are in: tandemctl settings show"
+    );
+    let shared = Shared { table: table.clone(), limiter: Arc::default(), descriptors };
     let mut workers = Vec::new();
     for (i, tally) in tallies.iter().enumerate() {
         let (sender, orders) = mpsc::unbounded_channel();
-        let (limits, table, tally) = (settings.limits, table.clone(), Arc::clone(tally));
+        let (shared, tally) = (shared.clone(), Arc::clone(tally));
         let busy_poll = settings.busy_poll;
         let thread = Thread::start(format!("worker-{i}"), move || {
             if busy_poll {
                 tokio::task::spawn_local(busy_poll::keep_looking());
             }
-            Rc::new(Worker::new(limits, table, tally)).run(orders)
+            Rc::new(Worker::new(shared, tally)).run(orders)
         })?;
         workers.push((sender, thread));
     }
@@ -119,7 +132,7 @@ pub fn start(
     };
     let (stop, stopped) = oneshot::channel();
     let thread = Thread::start("steward".to_owned(), move || steward.run(stopped))?;
-    Ok(Proxy { handle: Handle { table, reach, board, tallies }, workers, steward: (stop, thread) })
+    Ok(Proxy { handle: Handle { table, reach, board, tallies, descriptors }, workers, steward: (stop, thread) })
 }
 
 impl Handle {
@@ -153,6 +166,11 @@ impl Handle {
     /// # Errors
     /// Those of the page.
     pub fn counted(&self, page: &mut Page<'_>) -> std::fmt::Result {
+        #[allow(clippy::cast_precision_loss)]
+        let sessions = vec![(vec![], self.descriptors.sessions() as f64)];
+        page.gauge("sessions_possible", "Sessions that the limit of open files leaves room for.", sessions)?;
+        let ports = dialing::ports().map(|n| (vec![], f64::from(n))).into_iter().collect();
+        page.gauge("source_ports", "Connections one local address can have to one backend.", ports)?;
         tally::write(&self.tallies, page)
     }
 

@@ -6,35 +6,50 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::backend::{Backend, connect};
+use super::backend::{Backend, shortage};
+use super::dialing::Dialing;
 use super::health::Health;
 use crate::config::model::{Check, CheckKind};
 
 /// The least time from one check to the next, however many sessions doubt the backend.
 const LEAST: Duration = Duration::from_millis(50);
 
-/// Checks until the sender of `check` is dropped.
-pub(super) async fn watch_over(backend: Arc<Backend>, mut check: watch::Receiver<Check>) {
+/// What a probe is told.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    pub(super) check: Check,
+    /// How the backend is connected to: a check goes the way of clients.
+    pub(super) dialing: Arc<Dialing>,
+}
+
+/// Checks until the sender of `told` is dropped.
+pub(super) async fn watch_over(backend: Arc<Backend>, mut told: watch::Receiver<Told>) {
     let mut health = Health::default();
     backend.set_up(true);
     loop {
-        let now = check.borrow_and_update().clone();
+        let Told { check: now, dialing } = told.borrow_and_update().clone();
         if now.kind == CheckKind::None {
             health = Health::default();
             backend.set_up(true);
-            if check.changed().await.is_err() {
+            if told.changed().await.is_err() {
                 return;
             }
             continue;
         }
         let began = Instant::now();
         let result = tokio::select! {
-            result = connect(backend.address, now.timeout) => result,
-            changed = check.changed() => match changed {
+            result = dialing.connect(backend.address, now.timeout, None) => result,
+            changed = told.changed() => match changed {
                 Ok(()) => continue,
                 Err(_) => return,
             },
         };
+        if let Some(lack) = result.as_ref().err().and_then(shortage) {
+            // Not its fault, and no verdict: else a node short of files would find every backend down.
+            tracing::warn!(upstream = %backend.upstream, backend = %backend.address, reason = %lack, "cannot check");
+            tokio::time::sleep(LEAST).await;
+            continue;
+        }
         let was_up = health.is_up();
         health = health.after(result.is_ok(), now.rise, now.fall);
         backend.set_up(health.is_up());
@@ -54,7 +69,7 @@ pub(super) async fn watch_over(backend: Arc<Backend>, mut check: watch::Receiver
         tokio::select! {
             () = tokio::time::sleep_until(began + now.interval) => {}
             () = doubted => {}
-            changed = check.changed() => if changed.is_err() { return },
+            changed = told.changed() => if changed.is_err() { return },
         }
     }
 }

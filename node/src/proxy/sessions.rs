@@ -17,6 +17,7 @@ use super::backend::Place;
 use super::relay::{End, Moved};
 use super::table::Listener;
 use super::tally::Tally;
+use super::upgrade::Leave;
 
 /// Who a session is between.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(super) struct Parties {
     pub(super) place: Place,
     /// Where the client came in.
     pub(super) listener: Arc<Listener>,
+    /// What it holds of the limits.
+    pub(super) leave: Leave,
 }
 
 /// Why we end a session that neither side ended.
@@ -128,11 +131,15 @@ impl Sessions {
 
     /// Ends those that have been idle, or half closed and idle, for too long. Called now and then: one look at all of
     /// them costs less than a timer each.
-    pub(super) fn end_idle(&self, now: Instant, idle: Duration, closing: Duration) {
+    pub(super) fn end_idle(&self, now: Instant, closing: Duration) {
         self.end(|session| {
             if session.count(&self.tally) {
                 session.active.set(now);
             }
+            let idle = match session.parties.leave.idle_ms {
+                0 => Duration::MAX,
+                ms => Duration::from_millis(ms.into()),
+            };
             let limit = if session.moved.closing.get() { closing } else { idle };
             (now.saturating_duration_since(session.active.get()) > limit).then_some(Ended::Idle)
         });

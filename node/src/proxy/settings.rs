@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use crate::config::model::Name;
 
@@ -15,51 +14,6 @@ pub struct Settings {
     pub busy_poll: bool,
     /// Where this node stands: backends there are preferred.
     pub zone: Option<Name>,
-    /// What clients and backends are held to.
-    pub limits: Limits,
-}
-
-/// What clients and backends are held to. Timers before and after the upgrade are different ones.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// The most bytes of a request's head; more is answered 431.
-    pub head_bytes: usize,
-    /// A head must be complete this long after its first byte, else 408; a new connection must begin one this soon.
-    pub head: Duration,
-    /// From one piece of a request's body to the next, else 408.
-    pub body: Duration,
-    /// How long a client's connection may wait for its next request.
-    pub keep_alive: Duration,
-    /// For a connection to a backend.
-    pub dial: Duration,
-    /// For a backend's answer to a WebSocket handshake; then the next backend is tried.
-    pub upgrade: Duration,
-    /// For a backend's answer to a plain request. Long polls, the fallback of most WebSocket libraries, hold theirs for
-    /// half a minute; so this one is not the upgrade's.
-    pub response: Duration,
-    /// Backends tried for one request.
-    pub tries: usize,
-    /// A session with no byte for this long is ended.
-    pub session_idle: Duration,
-    /// The same for a session one side has already closed.
-    pub session_closing: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            head_bytes: 32 * 1024,
-            head: Duration::from_secs(10),
-            body: Duration::from_secs(60),
-            keep_alive: Duration::from_secs(75),
-            dial: Duration::from_secs(1),
-            upgrade: Duration::from_secs(10),
-            response: Duration::from_secs(60),
-            tries: 3,
-            session_idle: Duration::from_secs(3600),
-            session_closing: Duration::from_secs(60),
-        }
-    }
 }
 
 /// Which virtual addresses are on other nodes now, and what that means here.

@@ -9,11 +9,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::listener::{self, Presence, Sharing};
-use super::probe;
+use super::probe::{self, Told};
 use super::settings::{Absent, Listening, Reach};
 use super::table::{Registry, Table};
 use super::worker::Order;
-use crate::config::model::{Check, Config, Name};
+use crate::config::model::{Config, Name};
 
 /// How soon a listener that could not be bound is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -50,7 +50,7 @@ pub(super) struct Steward {
     pub(super) bound: BTreeSet<SocketAddr>,
     pub(super) left: Arc<BTreeSet<IpAddr>>,
     pub(super) failed: BTreeMap<SocketAddr, String>,
-    pub(super) probes: BTreeMap<(Name, SocketAddr), watch::Sender<Check>>,
+    pub(super) probes: BTreeMap<(Name, SocketAddr), watch::Sender<Told>>,
 }
 
 impl Steward {
@@ -85,14 +85,13 @@ impl Steward {
             for member in &upstream.members {
                 let key = (upstream.name.clone(), member.backend.address);
                 let probe = before.remove(&key).unwrap_or_else(|| {
-                    let (sender, receiver) = watch::channel(upstream.check.clone());
+                    let (sender, receiver) = watch::channel(upstream.told());
                     tokio::task::spawn_local(probe::watch_over(Arc::clone(&member.backend), receiver));
                     sender
                 });
-                probe.send_if_modified(|check| {
-                    let changed = *check != upstream.check;
-                    check.clone_from(&upstream.check);
-                    changed
+                probe.send_if_modified(|told| {
+                    // How it connects matters from the next check on; only another check is one at once.
+                    std::mem::replace(told, upstream.told()).check != upstream.check
                 });
                 self.probes.insert(key, probe);
             }

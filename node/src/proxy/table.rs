@@ -6,11 +6,17 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::backend::Backend;
 use super::balance::Sticky;
+use super::dialing::Dialing;
+use super::keeping::Keeping;
+use super::limits::{Count, Counted};
+use super::probe::Told;
 use super::rank::Rank;
 use super::route::Route;
-use crate::config::model::{Address, Balance, Check, Config, HashOn, Name, State};
+use crate::config::model::{Address, Balance, Check, Config, HashOn, Name, ProxyProtocol, Settings, State, Timeouts};
 use crate::config::routing::Routes;
 
 /// One config, compiled. A session takes one at its start and keeps to it.
@@ -24,6 +30,10 @@ pub(super) struct Table {
     pub(super) routes: Routes<Arc<Route>>,
     /// All upstreams, used by a route or not.
     pub(super) upstreams: BTreeMap<Name, Arc<Upstream>>,
+    /// What holds for all clients.
+    pub(super) settings: Settings,
+    /// How their connections are kept.
+    pub(super) keeping: Keeping,
 }
 
 /// A place where clients connect, and how they are met there.
@@ -32,6 +42,21 @@ pub(super) struct Listener {
     pub(super) name: Name,
     /// A client may speak HTTP/2.
     pub(super) http2: bool,
+    pub(super) proxy_protocol: ProxyProtocol,
+    /// Whose PROXY headers are believed.
+    pub(super) proxy_from: BTreeSet<IpNet>,
+    max_sessions: Option<NonZeroU32>,
+    /// Its clients' sessions, through every revision.
+    sessions: Arc<Count>,
+    /// Where it is bound.
+    pub(super) port: u16,
+}
+
+impl Listener {
+    /// What its sessions are limited by.
+    pub(super) fn counted(&self) -> Counted<'_> {
+        Counted { count: &self.sessions, most: self.max_sessions }
+    }
 }
 
 /// A named group of backends.
@@ -50,6 +75,34 @@ pub(super) struct Upstream {
     pub(super) near_share: Option<u32>,
     pub(super) check: Check,
     pub(super) members: Vec<Member>,
+    pub(super) timeouts: Timeouts,
+    /// How its backends are connected to.
+    pub(super) dialing: Arc<Dialing>,
+    max_sessions: Option<NonZeroU32>,
+    /// Sessions to all of its backends, through every revision.
+    sessions: Arc<Count>,
+}
+
+impl Upstream {
+    /// What its sessions are limited by.
+    pub(super) fn counted(&self) -> Counted<'_> {
+        Counted { count: &self.sessions, most: self.max_sessions }
+    }
+
+    /// What the probes of its backends are told.
+    pub(super) fn told(&self) -> Told {
+        Told { check: self.check.clone(), dialing: Arc::clone(&self.dialing) }
+    }
+
+    /// Backends that have all the sessions they may.
+    pub(super) fn full(&self) -> Vec<SocketAddr> {
+        self.members.iter().filter(|m| m.is_full()).map(|m| m.backend.address).collect()
+    }
+
+    /// The most sessions of one of its backends.
+    pub(super) fn most_of(&self, backend: SocketAddr) -> Option<NonZeroU32> {
+        self.members.iter().find(|m| m.backend.address == backend)?.max_sessions
+    }
 }
 
 /// A backend with what this config says of it.
@@ -59,6 +112,13 @@ pub(super) struct Member {
     pub(super) weight: NonZeroU32,
     pub(super) active: bool,
     pub(super) rank: Rank,
+    max_sessions: Option<NonZeroU32>,
+}
+
+impl Member {
+    fn is_full(&self) -> bool {
+        self.max_sessions.is_some_and(|most| self.backend.seats.now() >= most.get())
+    }
 }
 
 /// Knows every backend that is configured or still has sessions, so that one that is removed and added again goes on
@@ -66,7 +126,28 @@ pub(super) struct Member {
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     backends: BTreeMap<(Name, SocketAddr), Weak<Backend>>,
+    listener_sessions: Counts,
+    upstream_sessions: Counts,
     zone: Option<Name>,
+}
+
+/// Counts by name, as long as somebody is counted.
+#[derive(Debug, Default)]
+struct Counts(BTreeMap<Name, Weak<Count>>);
+
+impl Counts {
+    fn of(&mut self, name: &Name) -> Arc<Count> {
+        let known = self.0.entry(name.clone()).or_default();
+        known.upgrade().unwrap_or_else(|| {
+            let new = Arc::<Count>::default();
+            *known = Arc::downgrade(&new);
+            new
+        })
+    }
+
+    fn forget_unused(&mut self) {
+        self.0.retain(|_, count| count.strong_count() > 0);
+    }
 }
 
 impl Registry {
@@ -87,6 +168,7 @@ impl Registry {
                         weight: b.weight,
                         active: b.state == State::Active,
                         rank: Rank::of(b, self.zone.as_ref()),
+                        max_sessions: b.max_sessions,
                     }),
                     // Nobody knows yet where it is.
                     Address::Name { .. } | Address::Service(_) => None,
@@ -103,6 +185,10 @@ impl Registry {
                     near_share: (some(Rank::Near) && some(Rank::Far)).then_some(u.zone_min_share),
                     check: u.check.clone(),
                     members,
+                    timeouts: u.timeouts,
+                    dialing: Arc::new(Dialing::of(u, &config.settings)),
+                    max_sessions: u.max_sessions,
+                    sessions: self.upstream_sessions.of(name),
                 };
                 (name.clone(), Arc::new(upstream))
             })
@@ -110,15 +196,28 @@ impl Registry {
         self.backends.retain(|_, backend| backend.strong_count() > 0);
         let routes = config.routes.iter();
         let routes = routes.filter_map(|(name, r)| Some((name, r, Arc::new(Route::new(name, r, &upstreams)?))));
+        let listener = |(name, l): (&Name, &crate::config::model::Listener)| {
+            let listener = Listener {
+                name: name.clone(),
+                http2: l.speaks_http2(false),
+                proxy_protocol: l.proxy_protocol,
+                proxy_from: l.proxy_from.clone(),
+                max_sessions: l.max_sessions,
+                sessions: self.listener_sessions.of(name),
+                port: l.address.port(),
+            };
+            (l.address, Arc::new(listener))
+        };
+        let listeners = config.listeners.iter().map(listener).collect();
+        self.listener_sessions.forget_unused();
+        self.upstream_sessions.forget_unused();
         Table {
-            listeners: config
-                .listeners
-                .iter()
-                .map(|(name, l)| (l.address, Arc::new(Listener { name: name.clone(), http2: l.speaks_http2(false) })))
-                .collect(),
+            listeners,
             vips: config.vips.values().map(|v| v.address).collect(),
             routes: Routes::new(routes),
             upstreams,
+            keeping: Keeping::of(&config.settings),
+            settings: config.settings.clone(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use http::StatusCode;
 
 use super::error::{Error, Failure};
+use super::limits::{LIMITS, Limit};
 use super::screen::Refusal;
 use crate::metrics::{Histogram, Page};
 
@@ -27,6 +28,7 @@ pub(super) struct Tally {
     upgrades: [AtomicU64; UPGRADES.len()],
     requests: [AtomicU64; CLASSES.len()],
     refused: [AtomicU64; REASONS.len()],
+    limits: [AtomicU64; LIMITS.len()],
 }
 
 /// What became of a handshake.
@@ -42,7 +44,7 @@ pub(super) enum Upgrade {
 
 const UPGRADES: [&str; 3] = ["accepted", "declined", "failed"];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-const REASONS: [&str; 13] = [
+const REASONS: [&str; 15] = [
     "malformed",
     "head_too_large",
     "too_many_fields",
@@ -56,6 +58,8 @@ const REASONS: [&str; 13] = [
     "bad_handshake",
     "bad_request",
     "origin",
+    "limit",
+    "proxy_header",
 ];
 
 impl Tally {
@@ -94,8 +98,22 @@ impl Tally {
             Error::Request(_) => 11,
             Error::Origin { .. } => 12,
             Error::Slow(_) => 4,
+            Error::Limited(_) => 13,
         }]
         .fetch_add(1, Relaxed);
+        if let Error::Limited(refusal) = error {
+            self.limited(refusal.limit);
+        }
+    }
+
+    /// A limit was reached.
+    pub(super) fn limited(&self, limit: Limit) {
+        self.limits[limit.index()].fetch_add(1, Relaxed);
+    }
+
+    /// A client's PROXY header was missing or wrong.
+    pub(super) fn unannounced(&self) {
+        self.refused[14].fetch_add(1, Relaxed);
     }
 }
 
@@ -118,6 +136,8 @@ pub(super) fn write(all: &[Arc<Tally>], page: &mut Page<'_>) -> fmt::Result {
     page.counter("requests", "Plain requests by class of answer.", each("class", &CLASSES, |t, i| &t.requests[i]))?;
     let refused = each("reason", &REASONS, |t, i| &t.refused[i]);
     page.counter("refused", "Requests that no backend answered, by reason.", refused)?;
+    let limits = each("limit", &LIMITS, |t, i| &t.limits[i]);
+    page.counter("limit_hits", "Clients that were refused because of a limit.", limits)?;
     page.histogram("dial_seconds", "Connections to backends that came about.", all.iter().map(|t| &t.dials))?;
     let handshakes = all.iter().map(|t| &t.handshakes);
     page.histogram("upgrade_seconds", "WebSocket handshakes that a backend agreed to, dialing included.", handshakes)

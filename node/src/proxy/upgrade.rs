@@ -17,6 +17,7 @@ use super::backend::Place;
 use super::connection::Asked;
 use super::error::{Error, Failure};
 use super::headers;
+use super::limits::{Limit, Permit, Taken};
 use super::reply::Reply;
 use super::screen::names_websocket;
 use super::stream::Stream;
@@ -30,6 +31,16 @@ pub(super) struct Accepted {
     /// What it said right behind its 101.
     pub(super) early: Bytes,
     pub(super) place: Place,
+    pub(super) leave: Leave,
+}
+
+/// What a session holds of the limits, from its handshake to its end.
+#[derive(Debug)]
+pub(super) struct Leave {
+    _permit: Permit,
+    _seat: Taken,
+    /// It is ended when nothing moves for so long; zero: it is not.
+    pub(super) idle_ms: u32,
 }
 
 /// Takes a handshake to one of `asked.upstream`'s backends; the next one is tried while none has answered. What a backend
@@ -45,31 +56,48 @@ pub(super) async fn open(
     let began = Instant::now();
     let (mut parts, _) = request.into_parts();
     let accept = check(&parts)?;
+    let permit = worker.admit(asked)?;
     headers::for_backend(&mut parts.headers, asked.client.ip(), &asked.host);
     asked.taken.change_request(&mut parts.headers);
     upgraded(&mut parts.headers);
     parts.uri = asked.target.clone();
     let mut request = switch::encode(&parts);
-    let mut tried = Vec::new();
+    // Those that are full are passed over as if they had been tried, but do not count as tries.
+    let mut tried = asked.upstream.full();
+    let mut full = tried.len();
     let mut failure = None;
-    while tried.len() < worker.limits.tries {
+    while tried.len() - full <= asked.upstream.timeouts.retries as usize {
         let Some(place) = worker.place(&asked.upstream, asked.affinity, &tried) else { break };
         let address = place.backend().address;
+        let Some(seat) = place.backend().seats.take(asked.upstream.most_of(address)) else {
+            full += 1;
+            tried.push(address);
+            continue;
+        };
         if let Some(host) = asked.taken.new_host(address) {
             parts.headers.insert(HOST, host);
             request = switch::encode(&parts);
         }
         let tried_at = Instant::now();
-        match attempt(worker, &place, &request, &accept).await {
+        match attempt(worker, &place, asked, &request, &accept).await {
             Ok(Answer::Yes(mut response, socket, early)) => {
                 asked.stick(response.headers_mut(), place.backend());
                 worker.tally.handshakes.observe(began.elapsed());
-                return Ok((response, Some(Accepted { socket, early, place })));
+                let idle = asked.upstream.timeouts.idle;
+                let idle_ms = idle.map_or(0, |idle| u32::try_from(idle.as_millis()).unwrap_or(u32::MAX));
+                let leave = Leave { _permit: permit, _seat: seat, idle_ms };
+                return Ok((response, Some(Accepted { socket, early, place, leave })));
             }
             Ok(Answer::No(mut response)) => {
                 asked.stick(response.headers_mut(), place.backend());
                 place.backend().requests_total.fetch_add(1, Relaxed);
                 return Ok((response.map(|body| Reply::from_backend(body, None, place)), None));
+            }
+            Err(failed @ Failure::Shortage(_)) => {
+                // The next backend would be no nearer.
+                failed.log(&asked.upstream.name, address);
+                failure = Some(failed);
+                break;
             }
             Err(failed) => {
                 place.backend().unanswered(tried_at.elapsed());
@@ -78,6 +106,9 @@ pub(super) async fn open(
                 tried.push(address);
             }
         }
+    }
+    if failure.is_none() && full > 0 {
+        return Err(Error::Limited(Limit::Backends.into()));
     }
     Err(asked.unanswered(failure))
 }
@@ -124,13 +155,19 @@ enum Answer {
     No(Response<Incoming>),
 }
 
-async fn attempt(worker: &Worker, place: &Place, request: &[u8], accept: &str) -> Result<Answer, Failure> {
-    let socket = worker.dial(place).await?;
-    let patience = worker.limits.upgrade;
-    let asked = Instant::now();
+async fn attempt(
+    worker: &Worker,
+    place: &Place,
+    asked: &Asked,
+    request: &[u8],
+    accept: &str,
+) -> Result<Answer, Failure> {
+    let socket = worker.dial(place, asked).await?;
+    let patience = asked.upstream.timeouts.upgrade;
+    let sent = Instant::now();
     let said = tokio::time::timeout(patience, switch::ask(socket, request)).await;
     let said = said.unwrap_or(Err(Failure::Silent(patience)))?;
-    place.backend().answered(asked.elapsed());
+    place.backend().answered(sent.elapsed());
     match said {
         Said::Switched(mut headers, socket, early) => {
             verify(&headers, accept)?;

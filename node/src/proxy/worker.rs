@@ -13,13 +13,15 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::backend::{self, Place};
+use super::backend::{self, Place, shortage};
 use super::balance::{Affinity, Candidate, Choice, Rotation, choose};
-use super::connection::{self, Arrival};
+use super::connection::{self, Arrival, Asked};
+use super::descriptors::{Descriptors, Room};
 use super::error::Failure;
+use super::limits::{Limit, Limiter, Permit, Refusal};
 use super::pool::Pool;
+use super::proxy_protocol::Said;
 use super::sessions::{Ended, Sessions};
-use super::settings::Limits;
 use super::stream::Stream;
 use super::table::{Table, Upstream};
 use super::tally::Tally;
@@ -53,37 +55,43 @@ pub(super) struct Ending {
 /// What the tasks of one thread share.
 #[derive(Debug)]
 pub(super) struct Worker {
-    pub(super) limits: Limits,
     pub(super) pool: Rc<Pool>,
     pub(super) sessions: Rc<Sessions>,
     pub(super) tally: Arc<Tally>,
-    table: watch::Receiver<Arc<Table>>,
     rotations: RefCell<BTreeMap<Name, Rotation>>,
     /// Room for a choice's candidates, so that none is made for each.
     candidates: RefCell<Vec<Candidate>>,
     ending: watch::Sender<Ending>,
     alive: Rc<Living>,
+    shared: Shared,
+}
+
+/// What all workers of a node share.
+#[derive(Debug, Clone)]
+pub(super) struct Shared {
+    pub(super) table: watch::Receiver<Arc<Table>>,
+    pub(super) limiter: Arc<Limiter>,
+    pub(super) descriptors: Descriptors,
 }
 
 impl Worker {
     /// `tally` is this worker's own.
-    pub(super) fn new(limits: Limits, table: watch::Receiver<Arc<Table>>, tally: Arc<Tally>) -> Self {
+    pub(super) fn new(shared: Shared, tally: Arc<Tally>) -> Self {
         Self {
-            limits,
             pool: Rc::default(),
             sessions: Rc::new(Sessions::new(Arc::clone(&tally))),
             tally,
-            table,
             rotations: RefCell::default(),
             candidates: RefCell::default(),
             ending: watch::Sender::default(),
             alive: Rc::default(),
+            shared,
         }
     }
 
     /// The newest config.
     pub(super) fn table(&self) -> Arc<Table> {
-        Arc::clone(&self.table.borrow())
+        Arc::clone(&self.shared.table.borrow())
     }
 
     /// Tells connections that their end has come.
@@ -108,13 +116,29 @@ impl Worker {
         Some(Place::at(&upstream.members[candidates[chosen].member].backend))
     }
 
-    /// Connects to a place's backend.
+    /// Lets a handshake in, as far as limits go.
     ///
     /// # Errors
-    /// [`Failure::Dial`].
-    pub(super) async fn dial(&self, place: &Place) -> Result<Stream, Failure> {
+    /// The limit, and when to try again.
+    pub(super) fn admit(&self, asked: &Asked) -> Result<Permit, Refusal> {
+        let (listener, upstream) = (asked.taken.listener.counted(), asked.upstream.counted());
+        let table = self.shared.table.borrow();
+        self.shared.limiter.admit(backend::now(), &table.settings, asked.client.ip(), listener, upstream)
+    }
+
+    /// Connects to a place's backend, for whoever asked.
+    ///
+    /// # Errors
+    /// [`Failure::Dial`], or [`Failure::Shortage`] if it is not the backend's fault.
+    pub(super) async fn dial(&self, place: &Place, asked: &Asked) -> Result<Stream, Failure> {
         let began = Instant::now();
-        let socket = place.backend().dial(self.limits.dial).await.map_err(Failure::Dial)?;
+        let said = Said { source: asked.client, destination: asked.reached };
+        let upstream = &asked.upstream;
+        let dialed = place.backend().dial(&upstream.dialing, upstream.timeouts.dial, Some(said)).await;
+        let socket = dialed.map_err(|error| match shortage(&error) {
+            Some(limit) => Failure::Shortage(limit),
+            None => Failure::Dial(error),
+        })?;
         self.tally.dials.observe(began.elapsed());
         Ok(socket.into())
     }
@@ -166,9 +190,9 @@ impl Worker {
     }
 
     fn look_after(&self, now: Instant) {
-        self.sessions.end_idle(now, self.limits.session_idle, self.limits.session_closing);
-        self.pool.expire(now);
         let table = self.table();
+        self.sessions.end_idle(now, table.settings.close_timeout);
+        self.pool.expire(now);
         self.rotations.borrow_mut().retain(|name, rotation| {
             let Some(upstream) = table.upstreams.get(name) else { return false };
             rotation.keep(|address| upstream.members.iter().any(|m| m.backend.address == *address));
@@ -187,30 +211,71 @@ async fn until(deadline: Option<Instant>) {
 /// `address`: where `listener` is bound, which names it in the config.
 async fn accept(worker: Rc<Worker>, listener: TcpListener, address: SocketAddr) {
     let ip = address.ip();
-    let mut complained: Option<Instant> = None;
+    let mut complaint = Complaint::default();
+    let mut keeping = worker.shared.table.borrow().keeping;
+    keeping.apply(&listener);
     loop {
         match listener.accept().await {
             Ok((socket, client)) => {
                 // Only a listener on all addresses must ask which one it was.
                 let local = if ip.is_unspecified() { socket.local_addr().map(|a| a.ip()) } else { Ok(ip) };
                 let Ok(local) = local else { continue };
+                let (known, now) = {
+                    let table = worker.shared.table.borrow();
+                    (table.listeners.get(&address).cloned(), table.keeping)
+                };
                 // Removed from the config a moment ago: as if it had not been there any more.
-                let Some(listener) = worker.table.borrow().listeners.get(&address).cloned() else { continue };
+                let Some(known) = known else { continue };
+                if now != keeping {
+                    // Those accepted from here on inherit it.
+                    keeping = now;
+                    keeping.apply(&listener);
+                    keeping.apply(&socket);
+                }
+                let room = worker.shared.descriptors.room(&socket);
                 let alive = Living::one(&worker.alive);
-                let arrival = Arrival { socket: socket.into(), client, local: local.to_canonical(), listener };
+                if room != Room::Enough {
+                    worker.tally.limited(Limit::Descriptors);
+                    let most = worker.shared.descriptors.most();
+                    complaint.say(|| {
+                        tracing::warn!(%address, open_files = most, "clients are turned away: raise the limit of open files (ulimit -n)");
+                    });
+                    if room == Room::Little {
+                        tokio::task::spawn_local(connection::turn_away(
+                            socket.into(),
+                            Limit::Descriptors.into(),
+                            alive,
+                        ));
+                    }
+                    continue;
+                }
+                let arrival = Arrival { socket: socket.into(), client, local: local.to_canonical(), listener: known };
                 tokio::task::spawn_local(connection::serve(Rc::clone(&worker), arrival, alive));
             }
             // That client gave up while it waited.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             // Out of descriptors or memory: without a pause this would spin.
             Err(error) => {
-                let now = Instant::now();
-                if complained.is_none_or(|at| now.saturating_duration_since(at) >= Duration::from_secs(1)) {
-                    complained = Some(now);
+                worker.tally.limited(Limit::Descriptors);
+                complaint.say(|| {
                     tracing::warn!(%address, %error, "cannot accept clients: raise the limit of open files (ulimit -n)");
-                }
+                });
                 tokio::time::sleep(BACK_OFF).await;
             }
+        }
+    }
+}
+
+/// Something that is said once a second at most.
+#[derive(Debug, Default)]
+struct Complaint(Option<Instant>);
+
+impl Complaint {
+    fn say(&mut self, words: impl FnOnce()) {
+        let now = Instant::now();
+        if self.0.is_none_or(|at| now.saturating_duration_since(at) >= Duration::from_secs(1)) {
+            self.0 = Some(now);
+            words();
         }
     }
 }

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::rig::{PATIENCE, Rig, Spy, dead_address, echo_backend, rest, unchecked, until};
+use super::rig::{Limits, PATIENCE, Rig, Spy, dead_address, echo_backend, rest, unchecked, until};
 use crate::config::model::Balance;
-use crate::proxy::Limits;
 
 #[tokio::test]
 async fn bodies_stream_both_ways() {

@@ -25,14 +25,14 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::rig::{PATIENCE, Rig, Spy, config, dead_address, echo_backend, free_address, unchecked, until};
+use super::rig::{Limits, PATIENCE, Rig, Spy, config, dead_address, echo_backend, free_address, unchecked, until};
 use crate::config::model::{Balance, Http2, Upstream};
-use crate::proxy::{Absent, Limits, Reach};
+use crate::proxy::{Absent, Reach};
 
 async fn limited(upstream: Upstream, limits: Limits) -> Rig {
     let mut config = config(free_address(), upstream);
     config.listeners.values_mut().for_each(|l| l.http2 = Some(Http2::On));
-    Rig::of(config, |settings| settings.limits = limits).await
+    Rig::of(limits.put(config), |_| ()).await
 }
 
 async fn rig(backends: &[std::net::SocketAddr]) -> Rig {

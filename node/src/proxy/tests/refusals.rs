@@ -4,9 +4,8 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::rig::{PATIENCE, Rig, Spy, echo_backend, rest, unchecked, until};
+use super::rig::{Limits, PATIENCE, Rig, Spy, echo_backend, rest, unchecked, until};
 use crate::config::model::Balance;
-use crate::proxy::Limits;
 
 async fn untouched() -> Spy {
     Spy::new(|socket, _| async move { drop(socket) }).await

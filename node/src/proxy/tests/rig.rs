@@ -13,9 +13,11 @@ use tokio::sync::watch;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use crate::config::model::{Backend, Balance, Check, CheckKind, Config, Listener, Name, Route, Upstream};
+use crate::config::model::{
+    self, Backend, Balance, Check, CheckKind, Config, Listener, Name, Route, Timeouts, Upstream,
+};
 use crate::demo::echo;
-use crate::proxy::{Absent, BackendReport, Limits, Listening, Proxy, Reach, Report, Settings, start};
+use crate::proxy::{Absent, BackendReport, Listening, Proxy, Reach, Report, Settings, start};
 
 /// Longer than anything here takes; shorter than anybody waits.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -53,6 +55,50 @@ pub(super) fn config(listener: SocketAddr, upstream: Upstream) -> Config {
     }
 }
 
+/// Limits and timers, wherever a config has them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) head_bytes: u32,
+    pub(super) head: Duration,
+    pub(super) body: Duration,
+    pub(super) keep_alive: Duration,
+    pub(super) upgrade: Duration,
+    pub(super) response: Duration,
+    pub(super) tries: u32,
+    pub(super) session_idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let (settings, timeouts) = (model::Settings::default(), Timeouts::default());
+        Self {
+            head_bytes: settings.head_max_bytes,
+            head: settings.head_timeout,
+            body: settings.body_timeout,
+            keep_alive: settings.keep_alive,
+            upgrade: timeouts.upgrade,
+            response: timeouts.response,
+            tries: timeouts.retries + 1,
+            session_idle: timeouts.idle.unwrap(),
+        }
+    }
+}
+
+impl Limits {
+    /// The config with these.
+    pub(super) fn put(self, mut config: Config) -> Config {
+        let settings = &mut config.settings;
+        (settings.head_max_bytes, settings.head_timeout) = (self.head_bytes, self.head);
+        (settings.body_timeout, settings.keep_alive) = (self.body, self.keep_alive);
+        for upstream in config.upstreams.values_mut() {
+            let timeouts = &mut Arc::make_mut(upstream).timeouts;
+            (timeouts.upgrade, timeouts.response) = (self.upgrade, self.response);
+            (timeouts.retries, timeouts.idle) = (self.tries - 1, Some(self.session_idle));
+        }
+        config
+    }
+}
+
 /// A running data plane.
 pub(super) struct Rig {
     pub(super) address: SocketAddr,
@@ -67,7 +113,7 @@ impl Rig {
     }
 
     pub(super) async fn limited(upstream: Upstream, limits: Limits) -> Self {
-        Self::with(upstream, |settings| settings.limits = limits).await
+        Self::of(limits.put(config(free_address(), upstream)), |_| ()).await
     }
 
     /// With other settings than the usual ones.
@@ -81,7 +127,7 @@ impl Rig {
         let config = watch::Sender::new(Arc::new(config));
         let here = Reach { away: BTreeSet::new(), absent: Absent::CannotListen };
         let reach = watch::Sender::new(Arc::new(here));
-        let mut settings = Settings { workers: 2, busy_poll: false, zone: None, limits: Limits::default() };
+        let mut settings = Settings { workers: 2, busy_poll: false, zone: None };
         change(&mut settings);
         let proxy = start(&settings, config.subscribe(), reach.subscribe()).unwrap();
         let rig = Self { address, config, reach, proxy };

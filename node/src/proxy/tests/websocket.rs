@@ -8,9 +8,8 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::rig::{PATIENCE, Rig, Spy, active, dead_address, echo_backend, echoes, rest, unchecked, until};
+use super::rig::{Limits, PATIENCE, Rig, Spy, active, dead_address, echo_backend, echoes, rest, unchecked, until};
 use crate::config::model::{Backend, Balance, Check, State, Upstream};
-use crate::proxy::Limits;
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 

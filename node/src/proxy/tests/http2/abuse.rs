@@ -8,8 +8,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::raw::{DATA, END_HEADERS, END_STREAM, Fate, HEADERS, RST_STREAM, Raw, block, frame};
 use super::{client, get, heard, limited, rig};
 use crate::config::model::Balance;
-use crate::proxy::Limits;
-use crate::proxy::tests::rig::{PATIENCE, Spy, echo_backend, unchecked, until};
+use crate::proxy::tests::rig::{Limits, PATIENCE, Spy, echo_backend, unchecked, until};
 
 const PROTOCOL_ERROR: u32 = 1;
 const ENHANCE_YOUR_CALM: u32 = 11;
