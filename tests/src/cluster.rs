@@ -225,6 +225,8 @@ pub struct Node {
     pub config: PathBuf,
     /// What it said since its first start.
     pub log: PathBuf,
+    /// How many files it may have open from its next start on; `None`: as many as the test.
+    pub open_files: Option<u32>,
     program: PathBuf,
     process: Option<Child>,
 }
@@ -244,6 +246,7 @@ impl Node {
             address,
             config,
             log: dir.join(format!("{name}.log")),
+            open_files: None,
             program: program.to_owned(),
             process: None,
         })
@@ -256,7 +259,15 @@ impl Node {
     pub fn start(&mut self) -> anyhow::Result<()> {
         ensure!(self.process.is_none(), "{} runs already", self.name);
         let log = File::options().create(true).append(true).open(&self.log)?;
-        let mut command = Command::new(&self.program);
+        let mut command = match self.open_files {
+            None => Command::new(&self.program),
+            // The shell sets both limits, soft and hard, for what it becomes.
+            Some(n) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {n} && exec \"$0\" \"$@\"")]).arg(&self.program);
+                shell
+            }
+        };
         command.arg("run").arg("--config").arg(&self.config);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         die_with_parent(&mut command);
@@ -316,6 +327,19 @@ impl Node {
         unsafe {
             libc::kill(pid, signal);
         }
+    }
+
+    /// The time its threads have worked so far.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn busy(&self) -> anyhow::Result<Duration> {
+        let pid = self.process.as_ref().context("it does not run")?.id();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // The name in parentheses may hold anything; utime and stime are the 14th and 15th field of all.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
+        Ok(Duration::from_millis(ticks * 10))
     }
 
     /// Everything it said.
