@@ -1,5 +1,7 @@
 //! What can be said to tandemctl, word for word.
 
+mod route;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +9,8 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Parser, Subcommand};
 use tandem_proto::model::{Balance, CheckKind, CheckMethod, HashOn, Http2, ProxyProtocol, SendProxy};
+
+pub(crate) use route::{Part, Request as RouteRequest, Route, What as RouteWhat};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -73,7 +77,7 @@ pub(crate) enum Command {
     /// The servers of an upstream.
     #[command(subcommand)]
     Backend(Backend),
-    /// Which request goes to which upstream.
+    /// Which requests go where, and what changes on the way.
     #[command(subcommand)]
     Route(Route),
     /// Addresses and ports that clients connect to.
@@ -338,32 +342,6 @@ pub(crate) enum Backend {
         /// Of this upstream only.
         upstream: Option<String>,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Route {
-    /// Send requests for a host and path to an upstream. The most specific host wins, then the longest path.
-    #[command(after_help = "Example: tandemctl route add chat --host chat.example.org --path /ws --upstream chat")]
-    Add {
-        name: String,
-        #[arg(long, value_name = "NAME")]
-        upstream: String,
-        /// Host name without port, or * for any.
-        #[arg(long, value_name = "HOST", default_value = "*")]
-        host: String,
-        /// Path prefix: /chat takes /chat and /chat/x, not /chatter.
-        #[arg(long, value_name = "PATH", default_value = "/")]
-        path: String,
-    },
-    /// Remove routes; sessions go on.
-    #[command(after_help = "Example: tandemctl route rm chat")]
-    Rm {
-        /// One or more, removed together or not at all.
-        #[arg(required = true, value_name = "NAME")]
-        names: Vec<String>,
-    },
-    /// List them.
-    Ls,
 }
 
 #[derive(Debug, Subcommand)]

@@ -123,21 +123,6 @@ fn backend_json(node: &str, b: &BackendReport) -> Value {
     })
 }
 
-pub(super) async fn routes(client: &Client) -> Result<Told, Error> {
-    let reply = client.config().await?;
-    let config = checked(&reply)?;
-    let rows = config.routes.iter().map(|(name, r)| {
-        vec![
-            name.to_string(),
-            r.matching.host.to_string(),
-            r.matching.path.to_string(),
-            or_dash(r.upstream().map(ToString::to_string).unwrap_or_default()),
-        ]
-    });
-    let people = table(&["ROUTE", "HOST", "PATH", "UPSTREAM"], rows.collect());
-    Ok(told(people, reply.revision, "routes", as_json(&config)["routes"].take()))
-}
-
 pub(super) async fn listeners(client: &Client) -> Result<Told, Error> {
     let (reply, status) = client.config_and_status().await?;
     let config = checked(&reply)?;

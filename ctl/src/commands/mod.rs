@@ -4,6 +4,7 @@ mod change;
 mod document;
 mod list;
 mod log;
+mod route;
 mod run;
 mod status;
 mod task;

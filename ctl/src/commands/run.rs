@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::change::{Terms, make, move_vip};
 use super::task::{Look, Task};
-use super::{document, list, log, status};
+use super::{document, list, log, route, status};
 use crate::args::{Args, Common};
 use crate::client::Client;
 use crate::output::{Error, Reader, Told, tell};
@@ -23,6 +23,14 @@ pub(crate) async fn run(args: Args) -> ExitCode {
             Ok(change) => make(&client, change, terms(common)).await,
             Err(refused) => Err(refused),
         },
+        Task::SetRoute { name, what, clear } => match route::set(&client, &name, *what, &clear).await {
+            Ok((change, seen)) => {
+                let terms = terms(common);
+                let expect_revision = terms.expect_revision.or(Some(seen));
+                make(&client, change, Terms { expect_revision, ..terms }).await
+            }
+            Err(refused) => Err(refused),
+        },
         Task::Move(request) => move_vip(&client, request).await,
         Task::Levels(request) => log::levels(&client, &request).await,
     };
@@ -34,7 +42,8 @@ async fn see(look: Look, client: &Client) -> Result<Told, Error> {
         Look::Status => status::once(client).await,
         Look::Upstreams => list::upstreams(client).await,
         Look::Backends { upstream } => list::backends(client, upstream.as_deref()).await,
-        Look::Routes => list::routes(client).await,
+        Look::Routes => route::list(client).await,
+        Look::RouteTest(request) => route::test(client, &request).await,
         Look::Listeners => list::listeners(client).await,
         Look::Vips => list::vips(client).await,
         Look::Settings => list::settings(client).await,

@@ -6,8 +6,12 @@ use tandem_proto::admin::v1::{LevelsRequest, MoveVipRequest};
 use tandem_proto::config::v1 as pb;
 use tandem_proto::config::v1::edit::Edit;
 
+use super::route;
 use super::words::{backend, bounds, check, eject, settings, several, sharing};
-use crate::args::{Backend, Backends, Command, Config, Door, Listener, Log, Route, Settings, Upstream, Vip};
+use crate::args::{
+    Backend, Backends, Command, Config, Door, Listener, Log, Part, Route, RouteRequest, RouteWhat, Settings, Upstream,
+    Vip,
+};
 
 /// What a command line asks for.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub(super) enum Task {
     Change(Change),
     /// Make the config what this file says.
     Apply(PathBuf),
+    /// Change a route as it is now.
+    SetRoute { name: String, what: Box<RouteWhat>, clear: Vec<Part> },
     /// Hand virtual IPs over.
     Move(MoveVipRequest),
     /// See what nodes log, or change it.
@@ -33,6 +39,7 @@ pub(super) enum Look {
     Upstreams,
     Backends { upstream: Option<String> },
     Routes,
+    RouteTest(RouteRequest),
     Listeners,
     Vips,
     Settings,
@@ -173,12 +180,11 @@ impl Task {
 
     fn of_route(command: Route) -> Self {
         match command {
-            Route::Add { name, upstream, host, path } => {
-                let done = format!("route {name} added: {host}{path} to {upstream}");
-                Self::one(Edit::AddRoute(pb::Route { name, host, path, upstream, ..Default::default() }), done)
-            }
+            Route::Add { name, what } => Self::Change(route::add(name, *what)),
+            Route::Set { name, what, clear } => Self::SetRoute { name, what, clear },
             Route::Rm { names } => Self::each(names, "route", "removed", Edit::RemoveRoute),
             Route::Ls => Self::Look(Look::Routes),
+            Route::Test(request) => Self::Look(Look::RouteTest(request)),
         }
     }
 

@@ -89,8 +89,8 @@ UPSTREAM  BACKEND  WEIGHT  STATE  ZONE  HEALTH  SESSIONS
         (
             "route ls",
             "
-ROUTE  HOST  PATH  UPSTREAM
-all    *     /     chat
+ROUTE  HOST  PATH  ALSO  TO
+all    *     /     -     chat
 ",
         ),
         (

@@ -7,3 +7,4 @@ mod fake;
 mod leader;
 mod limits;
 mod looks;
+mod route;
