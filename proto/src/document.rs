@@ -23,6 +23,8 @@ pub fn render(config: &Config) -> String {
 }
 
 #[cfg(test)]
+mod route_tests;
+#[cfg(test)]
 mod tests;
 
 #[cfg(test)]

@@ -12,4 +12,5 @@ mod memory;
 mod proxy_protocol;
 mod refusals;
 mod rig;
+mod routing;
 mod websocket;

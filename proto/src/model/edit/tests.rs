@@ -259,6 +259,24 @@ routes.r.upstream: is missing; name one of the upstreams, or a redirect or respo
 }
 
 #[test]
+fn a_route_is_set_whole_and_its_listener_stays_while_it_is_named() {
+    let said = |name: &str, upstream: &str| {
+        let listeners = vec!["public".to_owned()];
+        pb::Route { name: name.into(), path: "/x".into(), listeners, upstream: upstream.into(), ..Default::default() }
+    };
+    let set = edited([Edit::SetRoute(said("all", "spare"))]).unwrap();
+    let route = &set.routes["all"];
+    assert_eq!(route.upstream().map(Name::as_str), Some("spare"));
+    assert!(route.matching.listeners.contains("public"));
+    let gone = edited([Edit::SetRoute(said("all", "spare")), Edit::RemoveListener("public".into())]).unwrap_err();
+    assert!(gone.starts_with("listeners.public = \"public\": is named by route all; "), "{gone}");
+    assert!(edited([Edit::SetRoute(said("all", "spare")), Edit::RemoveUpstream("chat".into())]).is_ok());
+    let nobody = edited([Edit::SetRoute(said("x", "chat"))]).unwrap_err();
+    assert_eq!(nobody, "routes.x = \"x\": is not there; known: all");
+    assert!(edited([Edit::SetRoute(said("all", "nowhere"))]).unwrap_err().contains("is no upstream here"));
+}
+
+#[test]
 fn all_mistakes_of_all_edits_are_told_and_nothing_is_done() {
     let said = edited([
         add_backend("chat", "10.0.1.3:9000", 0),
