@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 pub use tracing_appender::non_blocking::WorkerGuard as Guard;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
@@ -59,14 +60,11 @@ pub fn check(levels: &str) -> Result<(), String> {
 
 fn parse(levels: &str) -> Result<EnvFilter, String> {
     let known = "write a level (error, warn, info, debug, trace, off) or target=level, separated by commas";
-    // An unknown word alone would be taken for a target, and silently log all of it.
-    let stray =
-        |word: &&str| !word.contains(['=', '[']) && word.parse::<tracing::level_filters::LevelFilter>().is_err();
+    // An unknown word alone would be taken for a target, and silently log all of it; no word at all for a level.
+    let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+    let stray = |word: &&str| !word.contains(['=', '[']) && !is_level(word);
     if let Some(word) = levels.split(',').map(str::trim).find(stray) {
         return Err(format!("{word:?} is no level; {known}"));
-    }
-    if levels.trim().is_empty() {
-        return Err(format!("nothing is named; {known}"));
     }
     EnvFilter::builder().parse(levels).map_err(|e| format!("{e}; {known}"))
 }
