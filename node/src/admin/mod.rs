@@ -5,6 +5,7 @@ mod peers;
 mod report;
 mod service;
 mod status;
+mod unserved;
 mod watched;
 
 pub use http::serve as serve_http;

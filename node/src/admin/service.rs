@@ -9,7 +9,7 @@ use tandem_proto::config::v1::{Command, Listener};
 use tonic::{Request, Response, Status};
 
 use crate::config::model::Config;
-use crate::control::state::{Outcome, State};
+use crate::control::state::Outcome;
 use crate::control::{Control, Error, Member, Role, ranked};
 use crate::logs::Levels;
 use crate::proxy;
@@ -18,6 +18,7 @@ use crate::vip::Keeper;
 use super::peers::Peers;
 use super::report::{leads, report};
 use super::status::{self, Gathered};
+use super::unserved::unserved;
 
 /// How long the new holder gets to take over in a move, before the old one takes the address back.
 const MOVE_PATIENCE: Duration = Duration::from_secs(1);
@@ -228,10 +229,8 @@ impl Admin {
     }
 }
 
-/// Listeners that `command` would bring and that can be tried now: one on a virtual address cannot, before it is here. A command that will be refused brings none: saying why is apply's part.
-fn new_listeners(state: &State, command: &Command) -> Vec<Listener> {
-    let Ok(next) = state.plan(command) else { return Vec::new() };
-    let now: &Config = &state.config;
+/// Listeners that `next` brings and that can be tried now: one on a virtual address cannot, before it is here.
+fn new_listeners(now: &Config, next: &Config) -> Vec<Listener> {
     let same = |address| now.listeners.values().any(|l| l.address == address);
     let on_vip = |ip| next.vips.values().any(|v| v.address == ip);
     let fresh = next.listeners.iter().filter(|(_, l)| !same(l.address) && !on_vip(l.address.ip()));
@@ -291,7 +290,15 @@ impl pb::admin_server::Admin for Admin {
         let mut command = request.into_inner();
         command.at_unix_ms = unix_ms();
         let state = rooms.control.now();
-        let new = new_listeners(&state, &command);
+        let mut new = Vec::new();
+        // One that cannot be planned is refused: saying why is apply's part.
+        if let Ok(next) = state.plan(&command) {
+            let problems = unserved(&next);
+            if !problems.is_empty() {
+                return Ok(Response::new(refused(problems, state.revision)));
+            }
+            new = new_listeners(&state.config, &next);
+        }
         let mut notes = Vec::new();
         if !new.is_empty() {
             let (problems, more) = self.try_listeners(rooms, &new).await;
