@@ -3,7 +3,7 @@
 //! ```text
 //!  6  main, demo   5  node         4  admin
 //!  3  vip   proxy  (neighbours that have never met)
-//!  2  control      1  config       0  metrics, tandem-proto
+//!  2  control      1  config       0  logs, metrics, tandem-proto
 //! ```
 
 pub mod admin;
