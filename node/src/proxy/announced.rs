@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use super::peek::{More, peek};
-use super::proxy_protocol::{LONGEST, Parsed, Said, parse};
+use super::proxy_protocol::{Addresses, LONGEST, Parsed, parse};
 use super::table::Listener;
 use crate::config::model::ProxyProtocol;
 
@@ -53,7 +53,7 @@ pub(super) async fn announced(
     peer: SocketAddr,
     listener: &Listener,
     within: Duration,
-) -> Result<Option<Said>, Refusal> {
+) -> Result<Option<Addresses>, Refusal> {
     let ip = peer.ip().to_canonical();
     let believed = listener.proxy_from.iter().any(|network| network.contains(&ip));
     let required = match listener.proxy_protocol {
@@ -67,7 +67,7 @@ pub(super) async fn announced(
     reading.await.map_err(|_| Refusal::Slow(within))?
 }
 
-async fn read(socket: &mut TcpStream, required: bool) -> Result<Option<Said>, Refusal> {
+async fn read(socket: &mut TcpStream, required: bool) -> Result<Option<Addresses>, Refusal> {
     let mut seen = vec![0; LONGEST];
     let (n, parsed) = peek(socket, &mut seen, |seen, more| match parse(seen) {
         Parsed::Incomplete if more == More::Perhaps => None,
@@ -95,15 +95,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpListener;
 
+    use super::super::tests::rig::pair;
     use super::*;
-
-    async fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (client, listener.accept().await.unwrap().0)
-    }
 
     const HEADER: &[u8] = b"PROXY TCP4 192.0.2.7 192.0.2.8 5 80\r\n";
 

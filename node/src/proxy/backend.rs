@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::balance::{Latency, mark};
 use super::dialing::Dialing;
 use super::limits::{Count, Limit};
-use super::proxy_protocol::Said;
+use super::proxy_protocol::Addresses;
 use crate::config::model::Name;
 
 /// The time on the one clock that backends are told by, since it was first looked at.
@@ -133,7 +133,7 @@ impl Backend {
     ///
     /// # Errors
     /// As [`Dialing::connect`]. If it may be the backend's fault, it is also to be checked now.
-    pub(super) async fn dial(&self, how: &Dialing, within: Duration, said: Option<Said>) -> io::Result<TcpStream> {
+    pub(super) async fn dial(&self, how: &Dialing, within: Duration, said: Option<Addresses>) -> io::Result<TcpStream> {
         let dialed = how.connect(self.address, within, said).await;
         dialed.inspect_err(|error| {
             if shortage(error).is_none() {

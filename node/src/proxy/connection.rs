@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::fmt;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -378,7 +379,7 @@ fn explain(caller: &Caller, error: &Error) -> Response<Reply> {
 }
 
 /// Ends when this node stops, or when the address is on another one.
-async fn is_over(ending: &mut watch::Receiver<Ending>, local: IpAddr) {
+pub(super) async fn is_over(ending: &mut watch::Receiver<Ending>, local: IpAddr) {
     loop {
         {
             let now = ending.borrow_and_update();
@@ -393,32 +394,27 @@ async fn is_over(ending: &mut watch::Receiver<Ending>, local: IpAddr) {
 }
 
 /// Answers a client that cannot be let in at all, whatever it asks. `alive` is kept as long.
-pub(super) async fn turn_away<G>(mut socket: Stream, why: limits::Refusal, alive: G) {
+pub(super) async fn turn_away<G>(socket: Stream, why: limits::Refusal, alive: G) {
     let _alive = alive;
-    let (status, body, after) = (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"), why.retry_after());
+    let after = format!("Retry-After: {}\r\n", why.retry_after());
+    last_word(socket, StatusCode::SERVICE_UNAVAILABLE, &why, &after).await;
+}
+
+/// Says on the bare socket why nothing more is read from it.
+async fn refuse(socket: Stream, Answerable { refusal, clean }: Answerable) {
+    if clean { last_word(socket, refusal.status(), &refusal, "").await } else { linger(socket).await }
+}
+
+/// An answer written by hand, then the end. `more`: whole field lines.
+async fn last_word(mut socket: Stream, status: StatusCode, why: &dyn fmt::Display, more: &str) {
+    let body = format!("{why}\n");
     let answer = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nRetry-After: {after}\r\nConnection: close\r\n\r\n{body}",
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n{more}Connection: close\r\n\r\n{body}",
         body.len()
     );
     if let Ok(Ok(())) = tokio::time::timeout(LAST_WORD, socket.write_all(answer.as_bytes())).await {
         linger(socket).await;
     }
-}
-
-/// Says on the bare socket why nothing more is read from it.
-async fn refuse(mut socket: Stream, Answerable { refusal, clean }: Answerable) {
-    if clean {
-        let (status, body) = (refusal.status(), format!("{refusal}\n"));
-        let answer = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            body.len()
-        );
-        let written = tokio::time::timeout(LAST_WORD, socket.write_all(answer.as_bytes())).await;
-        if !matches!(written, Ok(Ok(()))) {
-            return;
-        }
-    }
-    linger(socket).await;
 }
 
 /// Closes so that the last answer arrives: closing with unread bytes would make the kernel send a reset, which can

@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::keeping::Keeping;
-use super::proxy_protocol::{Said, version_1_of, version_2_of};
+use super::proxy_protocol::{Addresses, version_1_of, version_2_of};
 use crate::config::model::{self, SendProxy};
 
 /// What one config says of an upstream's connections.
@@ -49,7 +49,7 @@ impl Dialing {
         &self,
         address: SocketAddr,
         within: Duration,
-        said: Option<Said>,
+        said: Option<Addresses>,
     ) -> io::Result<TcpStream> {
         let connecting = async {
             let mut socket = self.reach(address).await?;
@@ -169,7 +169,7 @@ mod tests {
     async fn it_says_for_whom_first() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let said = Said { source: "192.0.2.7:5".parse().unwrap(), destination: "192.0.2.8:80".parse().unwrap() };
+        let said = Addresses { source: "192.0.2.7:5".parse().unwrap(), destination: "192.0.2.8:80".parse().unwrap() };
         for (version, said, expected) in [
             (SendProxy::V1, Some(said), version_1_of(Some(said))),
             (SendProxy::V2, Some(said), version_2_of(Some(said))),

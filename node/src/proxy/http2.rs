@@ -35,7 +35,7 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 pub(super) use self::streams::Running;
 use self::streams::Streams;
 pub(super) use self::tunnel::Tunnel;
-use super::connection::{Caller, answer};
+use super::connection::{Caller, answer, is_over};
 use super::peek::{More, peek};
 use super::reply::{Reply, text};
 use super::stream::Stream;
@@ -71,23 +71,15 @@ pub(super) enum Chosen {
 pub(super) async fn chosen(caller: &Caller, socket: &Stream) -> Chosen {
     let Stream::Plain(socket) = socket else { return Chosen::Http1 };
     let mut ending = caller.worker.ending();
-    let mut looking =
-        pin!(tokio::time::timeout(caller.worker.table().settings.head_timeout, begins_with_preface(socket)));
-    loop {
-        tokio::select! {
-            looked = &mut looking => return match looked {
-                Ok(Ok(true)) => Chosen::Http2,
-                // What is wrong with the socket, the one who reads it will find too.
-                Ok(_) => Chosen::Http1,
-                Err(_) => Chosen::Nothing,
-            },
-            changed = ending.changed() => {
-                let ending = ending.borrow();
-                if changed.is_err() || ending.stopping || ending.left.contains(&caller.local) {
-                    return Chosen::Nothing;
-                }
-            }
-        }
+    let patience = caller.worker.table().settings.head_timeout;
+    tokio::select! {
+        looked = tokio::time::timeout(patience, begins_with_preface(socket)) => match looked {
+            Ok(Ok(true)) => Chosen::Http2,
+            // What is wrong with the socket, the one who reads it will find too.
+            Ok(_) => Chosen::Http1,
+            Err(_) => Chosen::Nothing,
+        },
+        () = is_over(&mut ending, caller.local) => Chosen::Nothing,
     }
 }
 

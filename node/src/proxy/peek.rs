@@ -52,15 +52,9 @@ mod tests {
 
     use rustix::time::{ClockId, clock_gettime};
     use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpListener;
 
+    use super::super::tests::rig::pair;
     use super::*;
-
-    async fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (client, listener.accept().await.unwrap().0)
-    }
 
     /// What this thread has worked so far.
     fn busy() -> Duration {

@@ -28,7 +28,7 @@ pub(super) enum Parsed {
         /// How many bytes it has.
         len: usize,
         /// Whom it speaks of; `None`: nobody but the sender itself (LOCAL, UNKNOWN, or addresses that are none of IP).
-        said: Option<Said>,
+        said: Option<Addresses>,
     },
     /// The begin of a header.
     Incomplete,
@@ -40,7 +40,7 @@ pub(super) enum Parsed {
 
 /// Whom a header speaks of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Said {
+pub(super) struct Addresses {
     /// The client.
     pub(super) source: SocketAddr,
     /// What it connected to.
@@ -88,7 +88,7 @@ fn version_1(bytes: &[u8]) -> Parsed {
     };
     match (source, destination, port(from), port(to)) {
         (Some(source), Some(destination), Some(from), Some(to)) => {
-            let said = Said { source: (source, from).into(), destination: (destination, to).into() };
+            let said = Addresses { source: (source, from).into(), destination: (destination, to).into() };
             Parsed::Complete { len, said: Some(said) }
         }
         (None, ..) | (_, None, ..) => Parsed::Invalid("an address of it is none of its family"),
@@ -154,20 +154,20 @@ fn version_2(bytes: &[u8]) -> Parsed {
     }
 }
 
-fn said_v4(a: &[u8; 12]) -> Said {
+fn said_v4(a: &[u8; 12]) -> Addresses {
     let [s0, s1, s2, s3, d0, d1, d2, d3, sp0, sp1, dp0, dp1] = *a;
-    Said {
+    Addresses {
         source: ([s0, s1, s2, s3], u16::from_be_bytes([sp0, sp1])).into(),
         destination: ([d0, d1, d2, d3], u16::from_be_bytes([dp0, dp1])).into(),
     }
 }
 
-fn said_v6(a: &[u8; 36]) -> Said {
+fn said_v6(a: &[u8; 36]) -> Addresses {
     let ip = |at: usize| {
         let octets: [u8; 16] = std::array::from_fn(|i| a[at + i]);
         Ipv6Addr::from(octets)
     };
-    Said {
+    Addresses {
         source: (ip(0), u16::from_be_bytes([a[32], a[33]])).into(),
         destination: (ip(16), u16::from_be_bytes([a[34], a[35]])).into(),
     }
@@ -193,7 +193,7 @@ fn checked(header: &[u8], mut tlvs: &[u8]) -> Result<(), &'static str> {
 }
 
 /// A header of version 1; `None`: of the sender itself (UNKNOWN).
-pub(super) fn version_1_of(said: Option<Said>) -> Vec<u8> {
+pub(super) fn version_1_of(said: Option<Addresses>) -> Vec<u8> {
     let Some(said) = said else { return b"PROXY UNKNOWN\r\n".to_vec() };
     let (source, destination) = alike(said);
     let family = if source.is_ipv4() { "TCP4" } else { "TCP6" };
@@ -213,7 +213,7 @@ fn text(ip: IpAddr) -> String {
 }
 
 /// A header of version 2 without TLVs; `None`: of the sender itself (LOCAL).
-pub(super) fn version_2_of(said: Option<Said>) -> Vec<u8> {
+pub(super) fn version_2_of(said: Option<Addresses>) -> Vec<u8> {
     let mut header = SIGNATURE.to_vec();
     let Some(said) = said else {
         header.extend([0x20, 0, 0, 0]);
@@ -237,7 +237,7 @@ pub(super) fn version_2_of(said: Option<Said>) -> Vec<u8> {
 }
 
 /// Both of one family, as the headers need them: IPv4 if both can be, else IPv6.
-fn alike(said: Said) -> (SocketAddr, SocketAddr) {
+fn alike(said: Addresses) -> (SocketAddr, SocketAddr) {
     let canonical = |a: SocketAddr| (a.ip().to_canonical(), a.port());
     let ((source, from), (destination, to)) = (canonical(said.source), canonical(said.destination));
     let wide = |ip: IpAddr| match ip {
@@ -259,8 +259,8 @@ mod tests {
 
     use super::*;
 
-    fn said(source: &str, destination: &str) -> Option<Said> {
-        Some(Said { source: source.parse().unwrap(), destination: destination.parse().unwrap() })
+    fn said(source: &str, destination: &str) -> Option<Addresses> {
+        Some(Addresses { source: source.parse().unwrap(), destination: destination.parse().unwrap() })
     }
 
     /// A header of version 2 with any content.
@@ -380,9 +380,9 @@ mod tests {
         assert_eq!(version_1_of(mapped), b"PROXY TCP4 192.0.2.1 198.51.100.2 5 6\r\n");
     }
 
-    fn addresses() -> impl Strategy<Value = Said> {
+    fn addresses() -> impl Strategy<Value = Addresses> {
         (any::<(IpAddr, u16)>(), any::<(IpAddr, u16)>())
-            .prop_map(|(source, destination)| Said { source: source.into(), destination: destination.into() })
+            .prop_map(|(source, destination)| Addresses { source: source.into(), destination: destination.into() })
     }
 
     proptest! {
@@ -390,7 +390,7 @@ mod tests {
         fn written_and_read_it_is_the_same(said in addresses(), behind in prop::collection::vec(any::<u8>(), 0..40)) {
             let (source, destination) = alike(said);
             for header in [version_1_of(Some(said)), version_2_of(Some(said))] {
-                let expected = Parsed::Complete { len: header.len(), said: Some(Said { source, destination }) };
+                let expected = Parsed::Complete { len: header.len(), said: Some(Addresses { source, destination }) };
                 prop_assert_eq!(parse(&[&header[..], &behind].concat()), expected);
                 for end in 0..header.len() {
                     prop_assert_eq!(parse(&header[..end]), Parsed::Incomplete, "its first {} bytes", end);

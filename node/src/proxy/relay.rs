@@ -160,18 +160,13 @@ mod tests {
     use std::time::Duration;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::TcpStream;
     use tokio::runtime::{Builder, LocalOptions};
     use tokio::task::JoinHandle;
 
     use super::super::stream::Stream;
+    use super::super::tests::rig::pair;
     use super::*;
-
-    async fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (near, listener.accept().await.unwrap().0)
-    }
 
     /// Runs `story` with the far ends of a relayed pair.
     fn with_relay<F>(early: Early, story: impl FnOnce(TcpStream, TcpStream, JoinHandle<End>, Rc<Moved>) -> F)

@@ -20,7 +20,7 @@ use super::descriptors::{Descriptors, Room};
 use super::error::Failure;
 use super::limits::{Limit, Limiter, Permit, Refusal};
 use super::pool::Pool;
-use super::proxy_protocol::Said;
+use super::proxy_protocol::Addresses;
 use super::sessions::{Ended, Sessions};
 use super::stream::Stream;
 use super::table::{Table, Upstream};
@@ -132,7 +132,7 @@ impl Worker {
     /// [`Failure::Dial`], or [`Failure::Shortage`] if it is not the backend's fault.
     pub(super) async fn dial(&self, place: &Place, asked: &Asked) -> Result<Stream, Failure> {
         let began = Instant::now();
-        let said = Said { source: asked.client, destination: asked.reached };
+        let said = Addresses { source: asked.client, destination: asked.reached };
         let upstream = &asked.upstream;
         let dialed = place.backend().dial(&upstream.dialing, upstream.timeouts.dial, Some(said)).await;
         let socket = dialed.map_err(|error| match shortage(&error) {

@@ -8,25 +8,19 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::JoinHandle;
 
 use super::super::pipe::{Pipe, close_waiting, counted};
 use super::super::relay::{Early, End, Moved, Side, relay};
 use super::super::stream::Stream;
-use super::rig::PATIENCE;
+use super::rig::{PATIENCE, pair};
 
 /// Pipes belong to a thread, so the relays, their clients and their backends all share this one.
 fn alone<F: Future<Output = ()>>(story: impl FnOnce() -> F) {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
     runtime.block_on(async { tokio::time::timeout(PATIENCE, story()).await.expect("it comes to an end") });
-}
-
-async fn pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    (near, listener.accept().await.unwrap().0)
 }
 
 struct Session {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Body, Frame, Incoming};
@@ -21,11 +21,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::rig::{Limits, PATIENCE, Rig, Spy, config, dead_address, echo_backend, free_address, unchecked, until};
+use super::rig::{
+    Limits, PATIENCE, Rig, Spy, config, dead_address, echo_backend, echoes, free_address, lives_and_ends, unchecked,
+    until,
+};
 use crate::config::model::{Balance, Http2, Upstream};
 use crate::proxy::{Absent, Reach};
 
@@ -85,12 +87,6 @@ async fn session(client: &mut SendRequest<Full<Bytes>>) -> WebSocketStream<Tokio
     assert_eq!(response.status(), StatusCode::OK);
     let stream = hyper::upgrade::on(response).await.unwrap();
     WebSocketStream::from_raw_socket(TokioIo::new(stream), Role::Client, None).await
-}
-
-async fn echoes(socket: &mut WebSocketStream<TokioIo<Upgraded>>, text: &str) {
-    socket.send(Message::text(text)).await.unwrap();
-    let answer = tokio::time::timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
-    assert_eq!(answer, Message::text(text));
 }
 
 #[tokio::test]
@@ -239,16 +235,8 @@ async fn a_websocket_over_http_2_is_a_session() {
     let backend = echo_backend("b1").await;
     let rig = rig(&[backend]).await;
     let mut client = client(&rig).await;
-    let mut socket = session(&mut client).await;
-    echoes(&mut socket, "hello").await;
-    let large = "x".repeat(3 << 20);
-    echoes(&mut socket, &large).await;
-    let seen = rig.backend(backend);
-    assert_eq!((seen.sessions, seen.sessions_total, rig.proxy.handle().report().sessions), (1, 1, 1));
-    socket.close(None).await.unwrap();
-    while socket.next().await.is_some_and(|m| m.is_ok()) {}
-    drop(socket);
-    rig.eventually("ended", |r| r.sessions == 0 && r.backends[0].sessions == 0).await;
+    let socket = session(&mut client).await;
+    lives_and_ends(&rig, backend, socket).await;
     assert_eq!(heard(client.send_request(get("/")).await.unwrap()).await.1, "b1\n", "the connection goes on");
 }
 
@@ -376,7 +364,7 @@ async fn bad_handshakes_are_refused() {
 async fn a_listener_that_speaks_both_still_speaks_http_1() {
     let rig = rig(&[echo_backend("b1").await]).await;
     let (mut socket, _) = rig.session().await;
-    super::rig::echoes(&mut socket, "one").await;
+    echoes(&mut socket, "one").await;
     assert!(
         rig.say(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx")
             .await

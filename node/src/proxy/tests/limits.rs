@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Error;
 
 use super::rig::{PATIENCE, Rig, Spy, config, echo_backend, echoes, free_address, unchecked, until};
 use crate::config::model::{Balance, Config, ProxyProtocol, Upstream};
-use crate::proxy::proxy_protocol::{Said, version_2_of};
+use crate::proxy::proxy_protocol::{Addresses, version_2_of};
 
 fn n(n: u32) -> Option<NonZeroU32> {
     NonZeroU32::new(n)
@@ -137,7 +137,7 @@ async fn a_client_is_who_its_header_says() {
     })
     .await;
     let from = |client: &str| {
-        let said = Said { source: client.parse().unwrap(), destination: rig.address };
+        let said = Addresses { source: client.parse().unwrap(), destination: rig.address };
         let rig = &rig;
         async move {
             let mut socket = rig.connect().await;

@@ -11,6 +11,6 @@ mod limits;
 mod memory;
 mod proxy_protocol;
 mod refusals;
-mod rig;
+pub(super) mod rig;
 mod routing;
 mod websocket;

@@ -8,12 +8,12 @@ use tokio::net::TcpStream;
 
 use super::rig::{PATIENCE, Rig, Spy, config, echo_backend, free_address, rest, unchecked, until};
 use crate::config::model::{Balance, Check, CheckKind, ProxyProtocol, SendProxy, Upstream};
-use crate::proxy::proxy_protocol::{Said, version_1_of, version_2_of};
+use crate::proxy::proxy_protocol::{Addresses, version_1_of, version_2_of};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
-fn said() -> Option<Said> {
-    Some(Said { source: "192.0.2.7:5000".parse().unwrap(), destination: "192.0.2.8:443".parse().unwrap() })
+fn said() -> Option<Addresses> {
+    Some(Addresses { source: "192.0.2.7:5000".parse().unwrap(), destination: "192.0.2.8:443".parse().unwrap() })
 }
 
 async fn rig(mode: ProxyProtocol, from: &[&str], upstream: Upstream) -> Rig {
@@ -162,7 +162,9 @@ async fn listen(mut socket: TcpStream, keep: Arc<Mutex<Vec<Vec<u8>>>>) {
 #[tokio::test]
 async fn backends_are_told_who_the_client_is() {
     let (spy, heard) = listening().await;
-    for (send, write) in [(SendProxy::V1, version_1_of as fn(Option<Said>) -> Vec<u8>), (SendProxy::V2, version_2_of)] {
+    for (send, write) in
+        [(SendProxy::V1, version_1_of as fn(Option<Addresses>) -> Vec<u8>), (SendProxy::V2, version_2_of)]
+    {
         heard.lock().unwrap().clear();
         let upstream = Upstream { send_proxy: send, ..unchecked(Balance::RoundRobin, &[spy.address]) };
         let rig = Rig::start(upstream).await;
@@ -175,7 +177,7 @@ async fn backends_are_told_who_the_client_is() {
         let refused = rig.try_session().await;
         assert!(refused.is_err());
         let me: SocketAddr = client.local_addr().unwrap();
-        let expected = write(Some(Said { source: me, destination: rig.address }));
+        let expected = write(Some(Addresses { source: me, destination: rig.address }));
         let heard = heard.lock().unwrap();
         assert_eq!(heard.len(), 3, "no connection is used twice");
         assert!(heard[..2].iter().all(|head| head.starts_with(&expected)), "{heard:?}");

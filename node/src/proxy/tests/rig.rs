@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_tungstenite::WebSocketStream;
@@ -202,10 +202,35 @@ pub(super) async fn until(socket: &mut TcpStream, end: &str) -> String {
     all
 }
 
-pub(super) async fn echoes(socket: &mut WebSocketStream<TcpStream>, text: &str) {
+pub(super) async fn echoes<S>(socket: &mut WebSocketStream<S>, text: &str)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     socket.send(Message::text(text)).await.unwrap();
     let answer = tokio::time::timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
     assert_eq!(answer, Message::text(text));
+}
+
+/// The only session of `rig` echoes, is counted, and is no more once its client has closed it.
+pub(super) async fn lives_and_ends<S>(rig: &Rig, backend: SocketAddr, mut socket: WebSocketStream<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    echoes(&mut socket, "hello").await;
+    echoes(&mut socket, &"x".repeat(3 << 20)).await;
+    let seen = rig.backend(backend);
+    assert_eq!((seen.sessions, seen.sessions_total, rig.proxy.handle().report().sessions), (1, 1, 1));
+    socket.close(None).await.unwrap();
+    while socket.next().await.is_some_and(|m| m.is_ok()) {}
+    drop(socket);
+    rig.eventually("ended", |r| r.sessions == 0 && r.backends[0].sessions == 0).await;
+}
+
+/// Two ends of one connection.
+pub(in crate::proxy) async fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    (near, listener.accept().await.unwrap().0)
 }
 
 /// An echo backend.

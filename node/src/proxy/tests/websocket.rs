@@ -8,7 +8,9 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::rig::{Limits, PATIENCE, Rig, Spy, active, dead_address, echo_backend, echoes, rest, unchecked, until};
+use super::rig::{
+    Limits, PATIENCE, Rig, Spy, active, dead_address, echo_backend, echoes, lives_and_ends, rest, unchecked, until,
+};
 use crate::config::model::{Backend, Balance, Check, State, Upstream};
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -31,17 +33,9 @@ fn switch(more: &str) -> String {
 async fn messages_cross_both_ways() {
     let backend = echo_backend("b1").await;
     let rig = Rig::start(unchecked(Balance::RoundRobin, &[backend])).await;
-    let (mut socket, answered) = rig.session().await;
+    let (socket, answered) = rig.session().await;
     assert_eq!(answered, "b1");
-    echoes(&mut socket, "hello").await;
-    let large = "x".repeat(3 << 20);
-    echoes(&mut socket, &large).await;
-    let seen = rig.backend(backend);
-    assert_eq!((seen.sessions, seen.sessions_total, rig.proxy.handle().report().sessions), (1, 1, 1));
-    socket.close(None).await.unwrap();
-    while socket.next().await.is_some_and(|m| m.is_ok()) {}
-    drop(socket);
-    rig.eventually("ended", |r| r.sessions == 0 && r.backends[0].sessions == 0).await;
+    lives_and_ends(&rig, backend, socket).await;
 }
 
 #[tokio::test]
