@@ -23,7 +23,7 @@ const FLOORS: [(&str, u8); 10] = [
 const STRANGERS: [(&str, &str); 1] = [("proxy", "control")];
 
 /// Rooms whose time and chance are arguments.
-const PURE: [&str; 20] = [
+const PURE: [&str; 21] = [
     "control/state.rs",
     "control/standing.rs",
     "vip/lease.rs",
@@ -38,7 +38,8 @@ const PURE: [&str; 20] = [
     "proxy/balance/rotation.rs",
     "proxy/balance/sticky.rs",
     "proxy/balance/two.rs",
-    "proxy/health.rs",
+    "proxy/probe/health.rs",
+    "proxy/probe/pause.rs",
     "proxy/headers.rs",
     "proxy/limits.rs",
     "proxy/proxy_protocol.rs",

@@ -3,23 +3,16 @@
 
 use tandem_proto::Problems;
 
-use crate::config::model::{Address, Check, CheckKind, Config, Eject};
+use crate::config::model::{Address, CheckKind, Config, Eject};
 
 /// Every such setting in a config, each with what to write instead.
 pub(super) fn unserved(config: &Config) -> Problems {
     let mut problems = Problems::default();
     let why = "is not acted on by this version";
-    let usual = Check::default();
     for (name, upstream) in &config.upstreams {
-        let (path, check) = (format!("upstreams.{name}"), &upstream.check);
-        if !matches!(check.kind, CheckKind::None | CheckKind::Tcp) {
-            problems.add(format!("{path}.check.kind"), check.kind, why, "use tcp or none");
-        }
-        if let Some(port) = check.port {
-            problems.add(format!("{path}.check.port"), port, why, "leave it out: the backend's own port is checked");
-        }
-        if check.jitter != usual.jitter {
-            problems.add(format!("{path}.check.jitter"), check.jitter, why, "leave it out");
+        let path = format!("upstreams.{name}");
+        if upstream.check.kind == CheckKind::Tls {
+            problems.add(format!("{path}.check.kind"), CheckKind::Tls, why, "use tcp, http, websocket or none");
         }
         if upstream.eject != Eject::default() {
             problems.add(format!("{path}.eject"), "", why, "leave it out: the checks alone take backends out");
@@ -48,13 +41,12 @@ mod tests {
         let said = said(
             r#"
             [upstreams.chat]
-            check = { kind = "http", path = "/healthz", port = 81, jitter = 20 }
+            check.kind = "tls"
             eject = { after = 3 }
             backends = [{ address = "chat.internal:9000" }, { address = "srv:_chat._tcp.internal" }]
             "#,
         );
-        let paths =
-            ["check.kind", "check.port", "check.jitter", "eject", "backends.chat.internal:9000", "backends.srv:"];
+        let paths = ["check.kind", "eject", "backends.chat.internal:9000", "backends.srv:"];
         for path in paths {
             assert!(said.contains(&format!("upstreams.chat.{path}")), "{path} in\n{said}");
         }
@@ -65,7 +57,7 @@ mod tests {
     fn what_is_acted_on_is_not() {
         let text = r#"
             [upstreams.chat]
-            check = { kind = "tcp", interval = "2s" }
+            check = { kind = "http", path = "/healthz", port = 81, jitter = 20 }
             backends = [{ address = "10.0.0.11:9000" }]
             [upstreams.quiet]
             check.kind = "none"

@@ -67,8 +67,17 @@ pub(super) enum Failure {
 impl Failure {
     /// Logs what the client is not told: which backend, and the cause.
     pub(super) fn log(&self, upstream: &Name, backend: SocketAddr) {
-        let cause = std::error::Error::source(self).map(ToString::to_string).unwrap_or_default();
+        let cause = self.cause().unwrap_or_default();
         tracing::warn!(%upstream, %backend, cause, "{self}");
+    }
+
+    /// For the operator.
+    pub(super) fn with_cause(&self) -> String {
+        self.cause().map_or_else(|| self.to_string(), |cause| format!("{self}: {cause}"))
+    }
+
+    fn cause(&self) -> Option<String> {
+        std::error::Error::source(self).map(ToString::to_string)
     }
 }
 

@@ -10,7 +10,6 @@ mod dialing;
 mod error;
 mod forward;
 mod headers;
-mod health;
 mod http2;
 mod keeping;
 mod lane;

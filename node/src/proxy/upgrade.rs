@@ -187,7 +187,7 @@ async fn attempt(
 }
 
 /// RFC 6455 section 4.1: what a client must find in the answer, found here first, so that a broken backend is passed over.
-fn verify(headers: &HeaderMap, accept: &str) -> Result<(), Failure> {
+pub(super) fn verify(headers: &HeaderMap, accept: &str) -> Result<(), Failure> {
     if headers.get(SEC_WEBSOCKET_ACCEPT).is_none_or(|v| v.as_bytes().trim_ascii() != accept.as_bytes()) {
         return Err(Failure::Handshake("Sec-WebSocket-Accept does not match the key"));
     }

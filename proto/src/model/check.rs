@@ -3,6 +3,8 @@
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
+use http::uri::PathAndQuery;
+
 use super::statuses::Statuses;
 use super::words;
 use crate::config::v1 as pb;
@@ -287,8 +289,10 @@ fn optional(given: &str, good: bool, mend: &'static str) -> Result<Option<String
 fn target(given: &str) -> Result<String, (&'static str, &'static str)> {
     match given {
         "" => Ok("/".to_owned()),
-        p if p.starts_with('/') && !p.contains('#') && p.bytes().all(|b| b.is_ascii_graphic()) => Ok(p.to_owned()),
-        _ => Err(("is no path", "begin with / and leave out blanks and #")),
+        p if p.starts_with('/') && !p.contains('#') && p.is_ascii() && p.parse::<PathAndQuery>().is_ok() => {
+            Ok(p.to_owned())
+        }
+        _ => Err(("is no path", "begin with /, leave out #, and write blanks and other signs like %20")),
     }
 }
 

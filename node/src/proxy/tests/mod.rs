@@ -4,6 +4,7 @@
 mod balancing;
 mod bulk;
 mod fuzz;
+mod health;
 mod http;
 mod http2;
 mod lifecycle;

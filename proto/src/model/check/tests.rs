@@ -46,6 +46,7 @@ fn what_cannot_be_meant_is_refused() {
     let cases = [
         pb::Check { path: Some("/healthz".into()), ..Default::default() },
         pb::Check { kind, path: Some("healthz".into()), ..Default::default() },
+        pb::Check { kind, path: Some("/<room>".into()), ..Default::default() },
         pb::Check { kind, host: Some("http://x/".into()), ..Default::default() },
         pb::Check { kind, statuses: vec!["2xx".into()], ..Default::default() },
         pb::Check { kind, method: CheckMethod::Head.into(), body: Some("ok".into()), ..Default::default() },
@@ -58,7 +59,8 @@ fn what_cannot_be_meant_is_refused() {
     let long = "x".repeat(1025);
     let expected = format!(
         r#"check.path = "/healthz": is not used by this kind of check; leave it out, or set check.kind
-check.path = "healthz": is no path; begin with / and leave out blanks and #
+check.path = "healthz": is no path; begin with /, leave out #, and write blanks and other signs like %20
+check.path = "/<room>": is no path; begin with /, leave out #, and write blanks and other signs like %20
 check.host = "http://x/": cannot be sent; write the name alone, with a port if it needs one
 check.statuses = "2xx": are no statuses; write them like "204" or ["200-299", "404"]
 check.body = "ok": is never sent in answer to HEAD; use method GET, or leave the body out
