@@ -5,5 +5,6 @@
 //! the target's `seeds/` once the mistake is mended.
 
 mod engine;
+mod proxy_header;
 mod route;
 mod upgrade;
