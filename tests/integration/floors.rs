@@ -23,7 +23,7 @@ const FLOORS: [(&str, u8); 10] = [
 const STRANGERS: [(&str, &str); 1] = [("proxy", "control")];
 
 /// Rooms whose time and chance are arguments.
-const PURE: [&str; 21] = [
+const PURE: [&str; 22] = [
     "control/state.rs",
     "control/standing.rs",
     "vip/lease.rs",
@@ -32,6 +32,7 @@ const PURE: [&str; 21] = [
     "proxy/balance/affinity.rs",
     "proxy/balance/candidate.rs",
     "proxy/balance/choice.rs",
+    "proxy/balance/ejection.rs",
     "proxy/balance/hash.rs",
     "proxy/balance/latency.rs",
     "proxy/balance/ramp.rs",

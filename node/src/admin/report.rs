@@ -54,6 +54,8 @@ fn backend(b: proxy::BackendReport) -> pb::BackendReport {
         address: b.address.to_string(),
         up: b.up,
         error: b.error.unwrap_or_default(),
+        ejected_for_ms: b.ejected_for.map_or(0, |left| u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1)),
+        ejections_total: b.ejections_total,
         sessions: b.sessions,
         sessions_total: b.sessions_total,
         requests_total: b.requests_total,

@@ -3,7 +3,7 @@
 
 use tandem_proto::Problems;
 
-use crate::config::model::{Address, CheckKind, Config, Eject};
+use crate::config::model::{Address, CheckKind, Config};
 
 /// Every such setting in a config, each with what to write instead.
 pub(super) fn unserved(config: &Config) -> Problems {
@@ -13,9 +13,6 @@ pub(super) fn unserved(config: &Config) -> Problems {
         let path = format!("upstreams.{name}");
         if upstream.check.kind == CheckKind::Tls {
             problems.add(format!("{path}.check.kind"), CheckKind::Tls, why, "use tcp, http, websocket or none");
-        }
-        if upstream.eject != Eject::default() {
-            problems.add(format!("{path}.eject"), "", why, "leave it out: the checks alone take backends out");
         }
         for address in upstream.backends.keys().filter(|a| !matches!(a, Address::Ip(_))) {
             let why = "is a name, which this version does not resolve";
@@ -42,11 +39,10 @@ mod tests {
             r#"
             [upstreams.chat]
             check.kind = "tls"
-            eject = { after = 3 }
             backends = [{ address = "chat.internal:9000" }, { address = "srv:_chat._tcp.internal" }]
             "#,
         );
-        let paths = ["check.kind", "eject", "backends.chat.internal:9000", "backends.srv:"];
+        let paths = ["check.kind", "backends.chat.internal:9000", "backends.srv:"];
         for path in paths {
             assert!(said.contains(&format!("upstreams.chat.{path}")), "{path} in\n{said}");
         }
@@ -58,6 +54,7 @@ mod tests {
         let text = r#"
             [upstreams.chat]
             check = { kind = "http", path = "/healthz", port = 81, jitter = 20 }
+            eject = { after = 3 }
             backends = [{ address = "10.0.0.11:9000" }]
             [upstreams.quiet]
             check.kind = "none"

@@ -79,6 +79,10 @@ fn traffic(plane: &Plane, page: &mut Page<'_>) -> fmt::Result {
     };
     let up = seen.backends.iter().map(|b| (labels(b), b.up.into())).collect();
     page.gauge("backend_up", "1 if the checks find the backend healthy.", up)?;
+    let out = seen.backends.iter().map(|b| (labels(b), b.ejected_for.is_some().into())).collect();
+    page.gauge("backend_ejected", "1 while the backend gets no clients because it failed too many in a row.", out)?;
+    let ejections = seen.backends.iter().map(|b| (labels(b), b.ejections_total)).collect();
+    page.counter("ejections", "How often each backend was ejected.", ejections)?;
     let open = seen.backends.iter().map(|b| (labels(b), b.sessions as f64)).collect();
     page.gauge("backend_sessions_open", "Open sessions of each backend.", open)?;
     let total = seen.backends.iter().map(|b| (labels(b), b.sessions_total)).collect();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use super::balance::{Latency, mark};
+use super::balance::{Ejection, Latency, mark};
 use super::dialing::Dialing;
 use super::limits::{Count, Limit};
 use super::proxy_protocol::Addresses;
@@ -36,6 +36,10 @@ pub(super) struct Backend {
     up_since: AtomicU64,
     latency: AtomicU64,
     load: AtomicU32,
+    /// Clients that it failed since it last served one.
+    failures: AtomicU32,
+    ejection: AtomicU64,
+    ejections: AtomicU64,
     /// Sessions, those still in their handshake too: what its limit is held against.
     pub(super) seats: Arc<Count>,
     /// Open sessions.
@@ -59,6 +63,9 @@ impl Backend {
             up_since: AtomicU64::new(millis(now())),
             latency: AtomicU64::default(),
             load: AtomicU32::new(0),
+            failures: AtomicU32::new(0),
+            ejection: AtomicU64::default(),
+            ejections: AtomicU64::new(0),
             seats: Arc::default(),
             sessions: AtomicU64::new(0),
             sessions_total: AtomicU64::new(0),
@@ -78,18 +85,51 @@ impl Backend {
         self.load.load(Relaxed)
     }
 
-    /// What its checks found.
+    /// What its checks found. One that comes up is not held to what it did before.
     pub(super) fn set_up(&self, up: bool) {
         if up && !self.is_up() {
             // First: nobody shall see it up for longer than it is.
             self.up_since.store(millis(now()), Relaxed);
+            self.ejection.store(Ejection::default().to_bits(), Relaxed);
+            self.failures.store(0, Relaxed);
         }
         self.up.store(up, Release);
     }
 
-    /// How long it has been up, or known if it never was down.
+    /// How long it has been up, or known if it never was down; since it came back, if it was ejected.
     pub(super) fn up_for(&self, now: Duration) -> Duration {
-        now.saturating_sub(Duration::from_millis(self.up_since.load(Relaxed)))
+        let since = Duration::from_millis(self.up_since.load(Relaxed));
+        now.saturating_sub(since.max(self.ejection().until()))
+    }
+
+    /// Whether it is out for failing clients.
+    pub(super) fn ejection(&self) -> Ejection {
+        Ejection::from_bits(self.ejection.load(Relaxed))
+    }
+
+    /// Takes it out.
+    pub(super) fn eject(&self, ejection: Ejection) {
+        self.ejection.store(ejection.to_bits(), Relaxed);
+        self.failures.store(0, Relaxed);
+        self.ejections.fetch_add(1, Relaxed);
+    }
+
+    /// How often it was taken out.
+    pub(super) fn ejections(&self) -> u64 {
+        self.ejections.load(Relaxed)
+    }
+
+    /// It served a client.
+    pub(super) fn served(&self) {
+        // Nearly always it is zero: to look is cheaper than to write what all workers share.
+        if self.failures.load(Relaxed) != 0 {
+            self.failures.store(0, Relaxed);
+        }
+    }
+
+    /// It failed a client; how many in a row.
+    pub(super) fn let_down(&self) -> u32 {
+        self.failures.fetch_add(1, Relaxed).saturating_add(1)
     }
 
     /// How long it takes to answer; `None`: it has not answered yet.

@@ -17,7 +17,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, Sleep};
 
-use super::backend::Place;
+use super::backend::{Place, now};
 use super::connection::Asked;
 use super::error::{Error, Failure};
 use super::headers;
@@ -59,7 +59,7 @@ pub(super) async fn forward(
                 break;
             }
             Err(failed) => {
-                place.backend().unanswered(Duration::ZERO);
+                asked.upstream.let_down(place.backend(), Duration::ZERO, &failed, now());
                 tried.push(address);
                 failure = Some(failed);
                 continue;
@@ -70,6 +70,7 @@ pub(super) async fn forward(
             Ok(response) => {
                 // `heard`: when the last of the request was sent.
                 place.backend().answered(heard.get().elapsed());
+                place.backend().served();
                 return Ok(answer(worker, asked, response, sender, place));
             }
             Err((Failure::Connection(error), None)) if error.is_user() => {
@@ -81,7 +82,7 @@ pub(super) async fn forward(
             }
             Err((failed, unsent)) => {
                 if !pooled {
-                    place.backend().unanswered(heard.get().elapsed());
+                    asked.upstream.let_down(place.backend(), heard.get().elapsed(), &failed, now());
                 }
                 failed.log(&asked.upstream.name, address);
                 let dead = matches!(failed, Failure::Connection(_));

@@ -14,6 +14,7 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::backend;
 use super::busy_poll;
 use super::descriptors::Descriptors;
 use super::dialing;
@@ -147,12 +148,15 @@ impl Handle {
         });
         let mut listeners: Vec<ListenerReport> = listeners.collect();
         listeners.sort_by(|a, b| a.name.cmp(&b.name));
-        let members = table.upstreams.values().flat_map(|u| &u.members);
-        let backends = members.map(|m| BackendReport {
+        let now = backend::now();
+        let members = table.upstreams.values().flat_map(|u| u.members.iter().map(move |m| (u, m)));
+        let backends = members.map(|(u, m)| BackendReport {
             upstream: m.backend.upstream.clone(),
             address: m.backend.address,
             up: m.backend.is_up(),
             error: m.backend.failure(),
+            ejected_for: u.out_for(&m.backend, now),
+            ejections_total: m.backend.ejections(),
             sessions: m.backend.sessions.load(Relaxed),
             sessions_total: m.backend.sessions_total.load(Relaxed),
             requests_total: m.backend.requests_total.load(Relaxed),

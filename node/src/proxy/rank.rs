@@ -1,4 +1,4 @@
-//! Which backends the balance chooses among: near ones first, then all, then the backups.
+//! Which backends the balance chooses among: near ones first, then all, then the backups, at last those that are ejected.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,27 +32,37 @@ impl Rank {
 }
 
 impl Member {
-    /// Whether it takes new sessions.
+    /// Whether it would take new sessions.
     fn is_able(&self) -> bool {
         self.active && self.backend.is_up()
     }
 }
 
 impl Upstream {
+    /// Whether it takes new sessions.
+    fn is_open(&self, m: &Member, now: Duration) -> bool {
+        m.is_able() && self.out_for(&m.backend, now).is_none()
+    }
+
     /// Puts those who may take a session now among `into`, which was empty or is emptied. `now`: see [`super::backend::now`].
     pub(super) fn candidates(&self, tried: &[SocketAddr], now: Duration, into: &mut Vec<Candidate>) {
-        let near = self.near_suffice().then_some(Rank::Near..=Rank::Near);
+        let near = self.near_suffice(now).then_some(Rank::Near..=Rank::Near);
         // Those that were tried are no more there than those that are down: a retry goes further, even to a backup.
         let ranks = near.into_iter().chain([Rank::Near..=Rank::Far, Rank::Backup..=Rank::Backup]);
         for ranks in ranks {
-            into.clear();
-            let open = |m: &Member| ranks.contains(&m.rank) && m.is_able() && !tried.contains(&m.backend.address);
-            let open = self.members.iter().enumerate().filter(|(_, m)| open(m));
-            into.extend(open.map(|(i, m)| self.candidate(i, m, now)));
+            self.gather(tried, now, into, |m| ranks.contains(&m.rank) && self.is_open(m, now));
             if !into.is_empty() {
                 return;
             }
         }
+        // Rather one that failed of late than nobody.
+        self.gather(tried, now, into, Member::is_able);
+    }
+
+    fn gather(&self, tried: &[SocketAddr], now: Duration, into: &mut Vec<Candidate>, fits: impl Fn(&Member) -> bool) {
+        into.clear();
+        let fitting = self.members.iter().enumerate().filter(|(_, m)| fits(m) && !tried.contains(&m.backend.address));
+        into.extend(fitting.map(|(i, m)| self.candidate(i, m, now)));
     }
 
     fn candidate(&self, member: usize, m: &Member, now: Duration) -> Candidate {
@@ -67,21 +77,21 @@ impl Upstream {
     }
 
     /// Whether those in this node's zone are so many that they can do without the others.
-    fn near_suffice(&self) -> bool {
+    fn near_suffice(&self, now: Duration) -> bool {
         let Some(share) = self.near_share else { return false };
         let (mut all, mut able) = (0, 0);
         for m in self.members.iter().filter(|m| m.rank == Rank::Near) {
             all += u64::from(m.weight.get());
-            able += if m.is_able() { u64::from(m.weight.get()) } else { 0 };
+            able += if self.is_open(m, now) { u64::from(m.weight.get()) } else { 0 };
         }
         able > 0 && able * 100 >= all * u64::from(share)
     }
 
     /// The backend that a request is stuck to, while it takes new sessions; also a backup, as long as it lasts.
-    pub(super) fn stuck(&self, affinity: Affinity, tried: &[SocketAddr]) -> Option<&Arc<Backend>> {
+    pub(super) fn stuck(&self, affinity: Affinity, tried: &[SocketAddr], now: Duration) -> Option<&Arc<Backend>> {
         let mark = affinity.stuck?;
         let member = self.members.iter().find(|m| m.backend.mark == mark)?;
-        (member.is_able() && !tried.contains(&member.backend.address)).then_some(&member.backend)
+        (self.is_open(member, now) && !tried.contains(&member.backend.address)).then_some(&member.backend)
     }
 }
 
@@ -125,6 +135,13 @@ mod tests {
         upstream.members.iter().find(|m| m.backend.address == at(port)).unwrap().backend.set_up(false);
     }
 
+    /// Out for a minute.
+    fn eject(upstream: &Upstream, port: u16) {
+        let eject = model::Eject { base: Duration::from_secs(60), ..model::Eject::default() };
+        let backend = &upstream.members.iter().find(|m| m.backend.address == at(port)).unwrap().backend;
+        backend.eject(backend.ejection().again(&eject, Duration::ZERO));
+    }
+
     fn ports(upstream: &Upstream, tried: &[u16]) -> Vec<u16> {
         let tried: Vec<SocketAddr> = tried.iter().map(|p| at(*p)).collect();
         let mut candidates = Vec::new();
@@ -149,6 +166,29 @@ mod tests {
         assert_eq!(ports(&u, &[]), [3, 4]);
         u.members[0].backend.set_up(true);
         assert_eq!(ports(&u, &[]), [1]);
+    }
+
+    #[test]
+    fn the_ejected_are_asked_last_of_all() {
+        let u = upstream(&[(1, ""), (2, ""), (3, "backup"), (4, "draining")], |_| ());
+        eject(&u, 1);
+        eject(&u, 4);
+        assert_eq!(ports(&u, &[]), [2]);
+        assert_eq!(ports(&u, &[2]), [3]);
+        assert_eq!(ports(&u, &[2, 3]), [1], "rather one that failed of late than nobody");
+        assert_eq!(ports(&u, &[1, 2, 3]), [0u16; 0]);
+        let mut later = Vec::new();
+        u.candidates(&[], Duration::from_secs(60), &mut later);
+        assert_eq!(later.iter().map(|c| c.address.port()).collect::<Vec<_>>(), [1, 2], "its time is over");
+        let stuck = Affinity { stuck: Some(super::super::balance::mark(at(1))), ..Affinity::default() };
+        assert!(u.stuck(stuck, &[], Duration::ZERO).is_none());
+        assert!(u.stuck(stuck, &[], Duration::from_secs(60)).is_some());
+
+        let zoned = upstream(&[(1, "here"), (2, "here"), (3, "here"), (4, "there")], |_| ());
+        eject(&zoned, 1);
+        assert_eq!(ports(&zoned, &[]), [2, 3]);
+        eject(&zoned, 2);
+        assert_eq!(ports(&zoned, &[]), [3, 4], "too few are left to carry it all");
     }
 
     #[test]
@@ -211,7 +251,8 @@ mod tests {
         let u = upstream(&[(1, ""), (2, "backup"), (3, "draining")], |_| ());
         let stuck = |port, tried: &[SocketAddr]| {
             let mark = super::super::balance::mark(at(port));
-            u.stuck(Affinity { stuck: Some(mark), ..Affinity::default() }, tried).map(|b| b.address.port())
+            u.stuck(Affinity { stuck: Some(mark), ..Affinity::default() }, tried, Duration::ZERO)
+                .map(|b| b.address.port())
         };
         assert_eq!(stuck(1, &[]), Some(1));
         assert_eq!(stuck(2, &[]), Some(2), "a backup too, once it has the client");
@@ -220,6 +261,6 @@ mod tests {
         assert_eq!(stuck(4, &[]), None, "one that is no more");
         down(&u, 1);
         assert_eq!(stuck(1, &[]), None);
-        assert_eq!(u.stuck(Affinity::default(), &[]).map(|b| b.address), None);
+        assert_eq!(u.stuck(Affinity::default(), &[], Duration::ZERO).map(|b| b.address), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use crate::config::model::Name;
 
@@ -79,6 +80,10 @@ pub struct BackendReport {
     pub up: bool,
     /// Why it is down, or the last failure.
     pub error: Option<String>,
+    /// For how much longer it gets no clients because it failed too many in a row; `None`: it may get them.
+    pub ejected_for: Option<Duration>,
+    /// How often that happened since this node started.
+    pub ejections_total: u64,
     /// Open sessions.
     pub sessions: u64,
     /// Sessions since this node started.

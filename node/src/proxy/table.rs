@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -16,7 +16,9 @@ use super::limits::{Count, Counted};
 use super::probe::Told;
 use super::rank::Rank;
 use super::route::Route;
-use crate::config::model::{Address, Balance, Check, Config, HashOn, Name, ProxyProtocol, Settings, State, Timeouts};
+use crate::config::model::{
+    Address, Balance, Check, Config, Eject, HashOn, Name, ProxyProtocol, Settings, State, Timeouts,
+};
 use crate::config::routing::Routes;
 
 /// One config, compiled. A session takes one at its start and keeps to it.
@@ -74,6 +76,9 @@ pub(super) struct Upstream {
     /// The percentage of the near ones' weight that must be up for them to be preferred; `None`: all are alike.
     pub(super) near_share: Option<u32>,
     pub(super) check: Check,
+    pub(super) eject: Eject,
+    /// Held by whoever takes one of its backends out.
+    pub(super) ejecting: Arc<Mutex<()>>,
     pub(super) members: Vec<Member>,
     pub(super) timeouts: Timeouts,
     /// How its backends are connected to.
@@ -126,27 +131,28 @@ impl Member {
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     backends: BTreeMap<(Name, SocketAddr), Weak<Backend>>,
-    listener_sessions: Counts,
-    upstream_sessions: Counts,
+    listener_sessions: Kept<Count>,
+    upstream_sessions: Kept<Count>,
+    ejecting: Kept<Mutex<()>>,
     zone: Option<Name>,
 }
 
-/// Counts by name, as long as somebody is counted.
+/// Things by name, as long as somebody has them.
 #[derive(Debug, Default)]
-struct Counts(BTreeMap<Name, Weak<Count>>);
+struct Kept<T>(BTreeMap<Name, Weak<T>>);
 
-impl Counts {
-    fn of(&mut self, name: &Name) -> Arc<Count> {
+impl<T: Default> Kept<T> {
+    fn of(&mut self, name: &Name) -> Arc<T> {
         let known = self.0.entry(name.clone()).or_default();
         known.upgrade().unwrap_or_else(|| {
-            let new = Arc::<Count>::default();
+            let new = Arc::<T>::default();
             *known = Arc::downgrade(&new);
             new
         })
     }
 
     fn forget_unused(&mut self) {
-        self.0.retain(|_, count| count.strong_count() > 0);
+        self.0.retain(|_, kept| kept.strong_count() > 0);
     }
 }
 
@@ -184,6 +190,8 @@ impl Registry {
                     slow_start: u.slow_start,
                     near_share: (some(Rank::Near) && some(Rank::Far)).then_some(u.zone_min_share),
                     check: u.check.clone(),
+                    eject: u.eject.clone(),
+                    ejecting: self.ejecting.of(name),
                     members,
                     timeouts: u.timeouts,
                     dialing: Arc::new(Dialing::of(u, &config.settings)),
@@ -211,6 +219,7 @@ impl Registry {
         let listeners = config.listeners.iter().map(listener).collect();
         self.listener_sessions.forget_unused();
         self.upstream_sessions.forget_unused();
+        self.ejecting.forget_unused();
         Table {
             listeners,
             vips: config.vips.values().map(|v| v.address).collect(),

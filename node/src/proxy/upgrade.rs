@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::backend::Place;
+use super::backend::{Place, now};
 use super::connection::Asked;
 use super::error::{Error, Failure};
 use super::headers;
@@ -82,6 +82,7 @@ pub(super) async fn open(
         match attempt(worker, &place, asked, &request, &accept).await {
             Ok(Answer::Yes(mut response, socket, early)) => {
                 asked.stick(response.headers_mut(), place.backend());
+                place.backend().served();
                 worker.tally.handshakes.observe(began.elapsed());
                 let idle = asked.upstream.timeouts.idle;
                 let idle_ms = idle.map_or(0, |idle| u32::try_from(idle.as_millis()).unwrap_or(u32::MAX));
@@ -90,6 +91,7 @@ pub(super) async fn open(
             }
             Ok(Answer::No(mut response)) => {
                 asked.stick(response.headers_mut(), place.backend());
+                place.backend().served();
                 place.backend().requests_total.fetch_add(1, Relaxed);
                 return Ok((response.map(|body| Reply::from_backend(body, None, place)), None));
             }
@@ -100,7 +102,7 @@ pub(super) async fn open(
                 break;
             }
             Err(failed) => {
-                place.backend().unanswered(tried_at.elapsed());
+                asked.upstream.let_down(place.backend(), tried_at.elapsed(), &failed, now());
                 failed.log(&asked.upstream.name, address);
                 failure = Some(failed);
                 tried.push(address);

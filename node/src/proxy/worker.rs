@@ -101,11 +101,12 @@ impl Worker {
 
     /// Chooses who gets the next session or request; `None`: nobody that is not `tried` may take it.
     pub(super) fn place(&self, upstream: &Upstream, affinity: Affinity, tried: &[SocketAddr]) -> Option<Place> {
-        if let Some(backend) = upstream.stuck(affinity, tried) {
+        let now = backend::now();
+        if let Some(backend) = upstream.stuck(affinity, tried, now) {
             return Some(Place::at(backend));
         }
         let mut candidates = self.candidates.borrow_mut();
-        upstream.candidates(tried, backend::now(), &mut candidates);
+        upstream.candidates(tried, now, &mut candidates);
         let chance = if upstream.balance == Balance::P2c { rand::random() } else { 0 };
         let how = Choice { balance: upstream.balance, bound: upstream.hash_bound, key: affinity.key, chance };
         let mut rotations = self.rotations.borrow_mut();

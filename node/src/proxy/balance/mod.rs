@@ -3,6 +3,7 @@
 mod affinity;
 mod candidate;
 mod choice;
+mod ejection;
 mod hash;
 mod latency;
 mod ramp;
@@ -13,6 +14,7 @@ mod two;
 pub(super) use affinity::Affinity;
 pub(super) use candidate::Candidate;
 pub(super) use choice::{Choice, choose};
+pub(super) use ejection::{Company, Ejection, may_go};
 pub(super) use hash::mark;
 pub(super) use latency::Latency;
 pub(super) use ramp::ramped;

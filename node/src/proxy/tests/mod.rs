@@ -3,6 +3,7 @@
 
 mod balancing;
 mod bulk;
+mod ejection;
 mod fuzz;
 mod health;
 mod http;
