@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod backend_added_live;
+mod backend_fails_clients;
 mod bad_input;
 mod bad_requests;
 mod failover;

@@ -6,6 +6,7 @@ use tandem_proto::admin::v1::{BackendReport, ListenerReport, ListenerState, Stat
 use tandem_proto::model::{Balance, CheckKind, Name, State, Upstream};
 
 use super::document::{as_json, checked};
+use super::health::found;
 use super::view::{holders, reports, vip_json};
 use super::words::{listener_state, or_dash};
 use crate::client::Client;
@@ -75,7 +76,7 @@ pub(super) async fn backends(client: &Client, only: Option<&str>) -> Result<Told
                 backend.weight.to_string(),
                 if backend.backup { format!("{}, backup", backend.state) } else { backend.state.to_string() },
                 or_dash(zone.to_owned()),
-                health(&seen),
+                found(&seen),
                 sessions.to_string(),
             ]);
             all.push(json!({
@@ -103,23 +104,11 @@ fn seen<'a>(status: &'a StatusReply, upstream: &str, address: &str) -> Vec<(Stri
         .collect()
 }
 
-fn health(seen: &[(String, &BackendReport)]) -> String {
-    let down: Vec<&(String, &BackendReport)> = seen.iter().filter(|(_, b)| !b.up).collect();
-    let Some((_, first)) = down.first() else {
-        return if seen.is_empty() { "unknown".to_owned() } else { "up".to_owned() };
-    };
-    let why = if first.error.is_empty() { String::new() } else { format!(": {}", first.error) };
-    if down.len() == seen.len() {
-        return format!("DOWN{why}");
-    }
-    let nodes: Vec<&str> = down.iter().map(|(node, _)| node.as_str()).collect();
-    format!("DOWN on {}{why}", nodes.join(", "))
-}
-
 fn backend_json(node: &str, b: &BackendReport) -> Value {
     json!({
         "node": node, "up": b.up, "error": b.error, "sessions": b.sessions,
         "sessions_total": b.sessions_total, "requests_total": b.requests_total,
+        "ejected_for_ms": b.ejected_for_ms, "ejections_total": b.ejections_total,
     })
 }
 

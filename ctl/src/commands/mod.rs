@@ -2,6 +2,7 @@
 
 mod change;
 mod document;
+mod health;
 mod list;
 mod log;
 mod route;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tandem_proto::admin::v1::{ListenerState, NodeReport, NodeStatus, StatusReply, VipStatus};
 use tandem_proto::raft::v1::Role;
 
+use super::health::{self, Health};
 use super::words::{listener_state, node_name, or_dash, role};
 use crate::output::{Ink, Tone, table};
 
@@ -29,7 +30,8 @@ impl Verdict {
             !n.reachable || behind(status, n) > 0 || n.report.as_ref().is_none_or(|r| !r.fatal.is_empty())
         };
         let report_odd = |r: &NodeReport| {
-            r.backends.iter().any(|b| !b.up) || r.listeners.iter().any(|l| l.state() == ListenerState::Failed)
+            r.backends.iter().any(|b| Health::of(b) != Health::Up)
+                || r.listeners.iter().any(|l| l.state() == ListenerState::Failed)
         };
         if !status.quorum || status.leader == 0 || status.vips.iter().any(|v| v.holders.len() != 1) {
             Self::Critical
@@ -104,28 +106,16 @@ fn holder(status: &StatusReply, ink: Ink) -> Option<String> {
     Some(format!("holder {}", names.join(", ")))
 }
 
-/// What is wrong, one line each: the node's warnings, and the backends that are down, of which it warns only when all are.
+/// What is wrong, one line each: the node's warnings, and the backends that get no clients, of which it warns only when
+/// there are no others.
 fn troubles(status: &StatusReply, ink: Ink) -> String {
-    let down = down(status);
-    let named = down.iter().take(NAMED).map(|((upstream, address, why), nodes)| {
-        let why = or_dash((*why).to_owned());
-        ("down:", format!("{address} of {upstream}, seen from {}: {why}", nodes.join(", ")))
-    });
-    let unnamed = down.len().saturating_sub(NAMED);
-    let rest = (unnamed > 0).then(|| ("down:", format!("{unnamed} more: tandemctl backend ls")));
+    let seen = reports(status).flat_map(|(node, r)| r.backends.iter().map(move |b| (node.clone(), b)));
+    let mut odd = health::troubles(seen);
+    let unnamed = odd.len().saturating_sub(NAMED);
+    odd.truncate(NAMED);
+    let rest = (unnamed > 0).then(|| ("more:", format!("{unnamed} backends: tandemctl backend ls")));
     let warnings = status.warnings.iter().map(|w| ("warning:", w.clone()));
-    warnings.chain(named).chain(rest).map(|(label, what)| format!("{} {what}\n", ink.say(Tone::Odd, label))).collect()
-}
-
-/// (upstream, address, why) of each backend that is down, and the nodes that find it so.
-fn down(status: &StatusReply) -> BTreeMap<(&str, &str, &str), Vec<String>> {
-    let mut all: BTreeMap<_, Vec<String>> = BTreeMap::new();
-    for (node, report) in reports(status) {
-        for b in report.backends.iter().filter(|b| !b.up) {
-            all.entry((b.upstream.as_str(), b.address.as_str(), b.error.as_str())).or_default().push(node.clone());
-        }
-    }
-    all
+    warnings.chain(odd).chain(rest).map(|(label, what)| format!("{} {what}\n", ink.say(Tone::Odd, label))).collect()
 }
 
 fn nodes(status: &StatusReply) -> String {
@@ -189,7 +179,7 @@ pub(super) fn holders(status: &StatusReply, vip: &VipStatus) -> String {
     }
 }
 
-/// A row for each upstream: backends up out of all, as each proxy finds them.
+/// A row for each upstream: backends that take clients out of all, as each proxy finds them.
 fn upstreams(status: &StatusReply) -> String {
     let mut counts: BTreeMap<&str, BTreeMap<String, (usize, usize)>> = BTreeMap::new();
     let mut sessions: BTreeMap<&str, u64> = BTreeMap::new();
@@ -200,7 +190,7 @@ fn upstreams(status: &StatusReply) -> String {
         }
         for b in &report.backends {
             let (up, all) = counts.entry(&b.upstream).or_default().entry(node.clone()).or_default();
-            *up += usize::from(b.up);
+            *up += usize::from(Health::of(b) == Health::Up);
             *all += 1;
             *sessions.entry(&b.upstream).or_default() += b.sessions;
         }
@@ -289,6 +279,7 @@ fn report_json(r: &NodeReport, behind: u64) -> Value {
         json!({
             "upstream": b.upstream, "address": b.address, "up": b.up, "error": b.error, "sessions": b.sessions,
             "sessions_total": b.sessions_total, "requests_total": b.requests_total,
+            "ejected_for_ms": b.ejected_for_ms, "ejections_total": b.ejections_total,
         })
     });
     json!({

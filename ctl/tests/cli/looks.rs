@@ -75,9 +75,9 @@ empty     round_robin  none          0
         (
             "backend ls",
             "
-UPSTREAM  BACKEND        WEIGHT  STATE     ZONE  HEALTH                SESSIONS
-chat      10.0.1.1:9000  100     active    -     up                    6
-chat      10.0.1.2:9000  50      draining  -     DOWN on b: timed out  0
+UPSTREAM  BACKEND        WEIGHT  STATE     ZONE  HEALTH                         SESSIONS
+chat      10.0.1.1:9000  100     active    -     up                             6
+chat      10.0.1.2:9000  50      draining  -     DOWN on b: timed out; up on a  0
 ",
         ),
         (

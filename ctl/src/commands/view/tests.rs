@@ -272,6 +272,35 @@ next failure: a dies: b takes 10.0.0.100, changes are still taken
 }
 
 #[test]
+fn a_backend_is_down_here_and_ejected_there() {
+    let mut status = healthy();
+    let here = &mut report(&mut status, 0).backends[1];
+    (here.ejected_for_ms, here.error) = (11_200, "failed 5 clients in a row, the last: no answer".into());
+    let there = &mut report(&mut status, 1).backends[0];
+    (there.up, there.error) = (false, "check: answered 503".into());
+    let expected = "
+demo DEGRADED: revision 12, quorum 3 of 3, leader a, holder a (seen from b)
+
+down: 10.0.1.1:9000 of chat, seen from b: check: answered 503
+ejected: 10.0.1.2:9000 of chat, by a (back in 12 s): failed 5 clients in a row, the last: no answer
+
+NODE  ADDRESS        ROLE     STATE     REVISION  SESSIONS  HOLDS
+a     10.0.0.1:7440  proxy    leader    12        431       10.0.0.100
+b     10.0.0.2:7440  proxy    follower  12        0         -
+w     10.0.0.3:7440  witness  follower  12        -         -
+
+VIP   ADDRESS     HOLDER
+main  10.0.0.100  a
+
+UPSTREAM  SESSIONS  UP ON a  UP ON b
+chat      431       1/2      1/2
+
+next failure: a dies: b takes 10.0.0.100, changes are still taken
+";
+    assert_eq!(show(&status), expected);
+}
+
+#[test]
 fn a_hundred_dead_backends_fit_on_the_screen() {
     let mut status = healthy();
     let many = (0..100).map(|i| BackendReport {
@@ -282,7 +311,7 @@ fn a_hundred_dead_backends_fit_on_the_screen() {
     });
     report(&mut status, 0).backends.extend(many);
     let text = show(&status);
-    assert!(text.contains("down: 92 more: tandemctl backend ls\n"), "{text}");
+    assert!(text.contains("more: 92 backends: tandemctl backend ls\n"), "{text}");
     assert!(text.lines().count() < 30, "{text}");
 }
 
