@@ -231,6 +231,9 @@ mod tests {
         assert_eq!(weights(30), [10_000, 5000]);
         u.members[0].backend.set_up(true);
         assert_eq!(weights(30), [10_000, 5000], "one that stays up does not begin anew");
+        eject(&u, 1);
+        near(weights(60), [1000, 5000]);
+        near(weights(75), [5500, 5000]);
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub(super) async fn talk(stream: Stream, request: Builder, check: &Check, patien
         patience.wait("echo", back(&mut session, text.clone(), &text, "echo")).await?;
     }
     // For the sake of the backend's log: it has passed already.
-    let _ = patience.wait("end", session.close(None)).await;
+    let _ = patience.wait("end", back(&mut session, Message::Close(None), &Message::Close(None), "end")).await;
     Ok(())
 }
 

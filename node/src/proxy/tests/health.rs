@@ -236,6 +236,27 @@ async fn a_websocket_check_wants_a_session_that_works() {
 }
 
 #[tokio::test]
+async fn a_websocket_check_ends_its_session_politely() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let spy = agreeing("", move |mut session| {
+        let tell = tell.clone();
+        async move {
+            let mut last = None;
+            while let Some(said) = session.next().await {
+                last = Some(said.map(|m| m.is_close()).map_err(|e| e.to_string()));
+            }
+            let _ = tell.send(last);
+        }
+    })
+    .await;
+    let _rig = Rig::start(checked(check(CheckKind::Websocket), &[spy.address])).await;
+    for _ in 0..3 {
+        let last = tokio::time::timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+        assert_eq!(last, Some(Ok(true)), "the last it hears is a close, and no error");
+    }
+}
+
+#[tokio::test]
 async fn clients_go_where_it_is_well_and_come_back() {
     let well = Arc::new(AtomicBool::new(true));
     let (said, good) = (Arc::clone(&well), echo_backend("good").await);
