@@ -2,7 +2,8 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
@@ -13,32 +14,43 @@ use super::keeping::Keeping;
 use super::proxy_protocol::{Addresses, version_1_of, version_2_of};
 use crate::config::model::{self, SendProxy};
 
-/// What one config says of an upstream's connections.
+/// How an upstream's connections are made, the same through every revision that says the same.
 #[derive(Debug)]
 pub(super) struct Dialing {
-    keeping: Keeping,
-    send_proxy: SendProxy,
-    /// Local addresses in turn; none: the system chooses.
-    sources: Vec<IpAddr>,
+    /// No two are alike: a connection may be used again only by who would have made it in the same way.
+    pub(super) id: u64,
+    how: How,
     turn: AtomicUsize,
     complained: AtomicBool,
 }
 
+/// What a config says of it.
+#[derive(Debug, PartialEq, Eq)]
+struct How {
+    keeping: Keeping,
+    send_proxy: SendProxy,
+    /// Local addresses in turn; none: the system chooses.
+    sources: Vec<IpAddr>,
+}
+
 impl Dialing {
-    /// What a config says.
-    pub(super) fn of(upstream: &model::Upstream, settings: &model::Settings) -> Self {
-        Self {
+    /// What a config says; `known` if that says the same.
+    pub(super) fn of(upstream: &model::Upstream, settings: &model::Settings, known: Option<&Arc<Self>>) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let how = How {
             keeping: Keeping::of(settings),
             send_proxy: upstream.send_proxy,
             sources: upstream.source_addresses.clone(),
-            turn: AtomicUsize::new(0),
-            complained: AtomicBool::new(false),
-        }
+        };
+        known.filter(|known| known.how == how).cloned().unwrap_or_else(|| {
+            let (turn, complained) = (AtomicUsize::new(0), AtomicBool::new(false));
+            Arc::new(Self { id: NEXT.fetch_add(1, Relaxed), how, turn, complained })
+        })
     }
 
     /// Whether a connection speaks for one client, so that no other may use it.
     pub(super) fn is_personal(&self) -> bool {
-        self.send_proxy != SendProxy::Off
+        self.how.send_proxy != SendProxy::Off
     }
 
     /// Connects, and says for whom: `None` for ourselves, as checks do.
@@ -54,8 +66,8 @@ impl Dialing {
         let connecting = async {
             let mut socket = self.reach(address).await?;
             socket.set_nodelay(true)?;
-            self.keeping.apply(&socket);
-            match self.send_proxy {
+            self.how.keeping.apply(&socket);
+            match self.how.send_proxy {
                 SendProxy::Off => {}
                 SendProxy::V1 => socket.write_all(&version_1_of(said)).await?,
                 SendProxy::V2 => socket.write_all(&version_2_of(said)).await?,
@@ -67,7 +79,7 @@ impl Dialing {
     }
 
     async fn reach(&self, address: SocketAddr) -> io::Result<TcpStream> {
-        let ours = self.sources.iter().filter(|source| source.is_ipv4() == address.is_ipv4());
+        let ours = self.how.sources.iter().filter(|source| source.is_ipv4() == address.is_ipv4());
         let ours: Vec<IpAddr> = ours.copied().collect();
         if ours.is_empty() {
             return TcpStream::connect(address).await;
@@ -124,10 +136,10 @@ mod tests {
 
     use super::*;
 
-    fn dialing(sources: &[&str], send_proxy: SendProxy) -> Dialing {
+    fn dialing(sources: &[&str], send_proxy: SendProxy) -> Arc<Dialing> {
         let source_addresses = sources.iter().map(|s| s.parse().unwrap()).collect();
         let upstream = model::Upstream { source_addresses, send_proxy, ..model::Upstream::default() };
-        Dialing::of(&upstream, &model::Settings::default())
+        Dialing::of(&upstream, &model::Settings::default(), None)
     }
 
     const SOON: Duration = Duration::from_secs(5);

@@ -124,7 +124,7 @@ fn repeat(request: &Request<Upload>) -> Request<Upload> {
 /// One from the pool (`true`), or a new one.
 async fn connection(worker: &Worker, place: &Place, asked: &Asked) -> Result<(SendRequest<Upload>, bool), Failure> {
     let shared = !asked.upstream.dialing.is_personal();
-    if shared && let Some(sender) = worker.pool.take(place.backend().address) {
+    if shared && let Some(sender) = worker.pool.take((asked.upstream.dialing.id, place.backend().address)) {
         return Ok((sender, true));
     }
     let socket = worker.dial(place, asked).await?;
@@ -179,7 +179,8 @@ fn answer(
     place.backend().requests_total.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     // One that speaks for this client ends with this answer.
     let shared = !asked.upstream.dialing.is_personal();
-    let lease = Lease { pool: Rc::clone(&worker.pool), address: place.backend().address, sender };
+    let lease =
+        Lease { pool: Rc::clone(&worker.pool), way: (asked.upstream.dialing.id, place.backend().address), sender };
     Response::from_parts(parts, Reply::from_backend(body, shared.then_some(lease), place))
 }
 

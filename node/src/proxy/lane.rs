@@ -167,10 +167,10 @@ impl Lane {
         self.stage = Stage::Deaf;
     }
 
-    /// Writes the rest of earlier reads.
+    /// Writes the rest of earlier reads, and what the receiver itself may still hold.
     fn flush<W: Socket>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<io::Result<()>> {
         match self.rest.as_deref_mut() {
-            None => return Poll::Ready(Ok(())),
+            None => return Pin::new(to).poll_flush(cx),
             Some(Rest::Piped(pipe)) => {
                 if let Some(to) = to.bare() {
                     ready!(pipe.poll_drain(cx, to))?;
@@ -186,7 +186,7 @@ impl Lane {
             }
         }
         self.rest = None;
-        Poll::Ready(Ok(()))
+        Pin::new(to).poll_flush(cx)
     }
 
     fn step<R: Socket, W: Socket>(

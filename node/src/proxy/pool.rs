@@ -22,15 +22,18 @@ struct Idle {
     since: Instant,
 }
 
+/// How a connection was made, and to where: [`Dialing::id`](super::dialing::Dialing::id), the backend's address.
+pub(super) type Way = (u64, SocketAddr);
+
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Pool(RefCell<HashMap<SocketAddr, Vec<Idle>>>);
+pub(super) struct Pool(RefCell<HashMap<Way, Vec<Idle>>>);
 
 impl Pool {
     /// A connection ready for a request.
-    pub(super) fn take(&self, address: SocketAddr) -> Option<SendRequest<Upload>> {
+    pub(super) fn take(&self, way: Way) -> Option<SendRequest<Upload>> {
         let mut all = self.0.borrow_mut();
-        let idle = all.get_mut(&address)?;
+        let idle = all.get_mut(&way)?;
         let now = Instant::now();
         // The last one given back first: it is the freshest.
         while let Some(Idle { sender, since }) = idle.pop() {
@@ -54,7 +57,7 @@ impl Pool {
 #[derive(Debug)]
 pub(super) struct Lease {
     pub(super) pool: Rc<Pool>,
-    pub(super) address: SocketAddr,
+    pub(super) way: Way,
     pub(super) sender: SendRequest<Upload>,
 }
 
@@ -65,7 +68,7 @@ impl Lease {
             return;
         }
         let mut all = self.pool.0.borrow_mut();
-        let idle = all.entry(self.address).or_default();
+        let idle = all.entry(self.way).or_default();
         if idle.len() < MOST {
             idle.push(Idle { sender: self.sender, since: Instant::now() });
         }

@@ -134,6 +134,8 @@ pub(super) struct Registry {
     listener_sessions: Kept<Count>,
     upstream_sessions: Kept<Count>,
     ejecting: Kept<Mutex<()>>,
+    /// Of the last config.
+    dialings: BTreeMap<Name, Arc<Dialing>>,
     zone: Option<Name>,
 }
 
@@ -194,13 +196,14 @@ impl Registry {
                     ejecting: self.ejecting.of(name),
                     members,
                     timeouts: u.timeouts,
-                    dialing: Arc::new(Dialing::of(u, &config.settings)),
+                    dialing: Dialing::of(u, &config.settings, self.dialings.get(name)),
                     max_sessions: u.max_sessions,
                     sessions: self.upstream_sessions.of(name),
                 };
                 (name.clone(), Arc::new(upstream))
             })
             .collect();
+        self.dialings = upstreams.iter().map(|(name, u)| (name.clone(), Arc::clone(&u.dialing))).collect();
         self.backends.retain(|_, backend| backend.strong_count() > 0);
         let routes = config.routes.iter();
         let routes = routes.filter_map(|(name, r)| Some((name, r, Arc::new(Route::new(name, r, &upstreams)?))));

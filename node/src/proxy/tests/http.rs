@@ -1,11 +1,14 @@
 //! Plain requests: forwarded, retried, kept apart.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::rig::{Limits, PATIENCE, Rig, Spy, dead_address, echo_backend, rest, unchecked, until};
-use crate::config::model::Balance;
+use super::rig::{
+    Limits, PATIENCE, Rig, Spy, config, dead_address, echo_backend, free_address, name, rest, unchecked, until,
+};
+use crate::config::model::{Balance, Path, Route, Upstream};
 
 #[tokio::test]
 async fn bodies_stream_both_ways() {
@@ -125,6 +128,35 @@ async fn forgetful() -> Spy {
         until(&mut socket, "\r\n\r\n").await;
     })
     .await
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_only_by_who_would_have_made_it_so() {
+    const YES: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    let spy = Spy::answering(&[YES; 100_000]).await;
+    let upstream = unchecked(Balance::RoundRobin, &[spy.address]);
+    let elsewhere = Upstream { source_addresses: vec!["127.0.0.9".parse().unwrap()], ..upstream.clone() };
+    let mut config = config(free_address(), upstream);
+    config.upstreams.insert(name("elsewhere"), Arc::new(elsewhere));
+    let mut other = Route::to(name("elsewhere"));
+    other.matching.path = Path::Prefix("/other".to_owned());
+    config.routes.insert(name("other"), Arc::new(other));
+    let rig = Rig::of(config, |settings| settings.workers = 1).await;
+    let mut socket = rig.connect().await;
+    for (path, connections) in [("/", 1), ("/", 1), ("/other", 2), ("/", 2), ("/other", 2)] {
+        socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+        until(&mut socket, "\r\n\r\n").await;
+        assert_eq!(spy.connections(), connections, "{path}");
+        // A change of something else is no reason for new ones.
+        rig.edit(|u| u.slow_start += Duration::from_secs(1));
+    }
+    rig.edit(|u| u.source_addresses = vec!["127.0.0.8".parse().unwrap()]);
+    let deadline = Instant::now() + PATIENCE;
+    while spy.connections() == 2 {
+        assert!(Instant::now() < deadline, "the change is never in force");
+        socket.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        until(&mut socket, "\r\n\r\n").await;
+    }
 }
 
 #[tokio::test]
