@@ -15,10 +15,11 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::rig::{PATIENCE, Rig, Spy, echo_backend, unchecked, until};
 use crate::config::model::{Balance, Check, CheckKind, CheckMethod, SendProxy, Upstream};
+use crate::proxy::{BackendReport, Report};
 
-/// A quick check of this kind.
+/// A check of this kind, often and with patience.
 fn check(kind: CheckKind) -> Check {
-    Check { kind, interval: Duration::from_millis(50), timeout: Duration::from_millis(500), ..Check::default() }
+    Check { kind, interval: Duration::from_millis(50), timeout: PATIENCE / 2, ..Check::default() }
 }
 
 fn checked(check: Check, backends: &[std::net::SocketAddr]) -> Upstream {
@@ -38,12 +39,12 @@ async fn passes(what: &str, check: Check, spy: &Spy) {
     }
 }
 
-/// A backend that does this is taken out, for this reason.
+/// A backend that does this is taken out, for this reason. A busy machine may be late with more than what is to be late;
+/// one of the next checks is not.
 async fn fails(what: &str, check: Check, spy: &Spy, why: &str) {
     let rig = Rig::start(checked(check, &[spy.address])).await;
-    let report = rig.eventually(what, |r| !r.backends[0].up).await;
-    let error = report.backends[0].error.clone().unwrap();
-    assert!(error.starts_with(why), "{what}: {error:?} is not {why:?}");
+    let found = |b: &BackendReport| !b.up && b.error.as_ref().is_some_and(|error| error.starts_with(why));
+    rig.eventually(&format!("{what}: {why:?}"), |r| found(&r.backends[0])).await;
 }
 
 #[tokio::test]
@@ -277,7 +278,7 @@ async fn clients_go_where_it_is_well_and_come_back() {
         answer.contains("x-backend: moody")
     };
     well.store(false, SeqCst);
-    let is_up = |r: &crate::proxy::Report| r.backends.iter().find(|b| b.address == moody.address).unwrap().up;
+    let is_up = |r: &Report| r.backends.iter().find(|b| b.address == moody.address).unwrap().up;
     assert!(is_up(&rig.proxy.handle().report()), "a connection is all that tcp asks for");
     rig.edit(|u| u.check = check(CheckKind::Http));
     rig.eventually("found ill", |r| !is_up(r)).await;
