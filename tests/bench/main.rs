@@ -2,6 +2,7 @@
 
 mod backend;
 mod certificate;
+mod chance;
 mod chart;
 mod contender;
 mod frame;
@@ -14,6 +15,7 @@ mod quartiles;
 mod report;
 mod rounds;
 mod rows;
+mod soak;
 mod tracking;
 
 use std::io::Write as _;
@@ -74,9 +76,14 @@ struct Args {
     part: Option<Part>,
 }
 
-/// What the harness starts of itself.
+/// Other work than comparing, and what the harness starts of itself.
 #[derive(Subcommand)]
 enum Part {
+    /// Sessions come and go through one tandemd for minutes: memory stays flat, descriptors come back, no byte is wrong.
+    Soak {
+        #[command(flatten)]
+        length: soak::Length,
+    },
     #[command(hide = true)]
     Backends,
     #[command(hide = true)]
@@ -89,10 +96,8 @@ async fn main() -> ExitCode {
     let done = match &args.part {
         Some(Part::Backends) => backend::run().await,
         Some(Part::Load { order }) => load(order).await,
-        None => tokio::select! {
-            done = bench(&args) => done,
-            () = asked_to_stop() => Err(anyhow::anyhow!("interrupted")),
-        },
+        Some(Part::Soak { length }) => unless_stopped(soak::run(*length)).await,
+        None => unless_stopped(bench(&args)).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -168,6 +173,13 @@ fn read(files: &[PathBuf]) -> anyhow::Result<Measured> {
 fn write(file: Option<&Path>, text: impl FnOnce() -> String) -> anyhow::Result<()> {
     let Some(file) = file else { return Ok(()) };
     std::fs::write(file, text()).with_context(|| file.display().to_string())
+}
+
+async fn unless_stopped(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::select! {
+        done = work => done,
+        () = asked_to_stop() => Err(anyhow::anyhow!("interrupted")),
+    }
 }
 
 async fn asked_to_stop() {

@@ -55,16 +55,36 @@ impl Meter {
     /// # Errors
     /// One of the processes has ended, or is not ours to look at.
     pub(crate) fn memory(&self) -> anyhow::Result<u64> {
-        let mut kibibytes = 0;
-        for pid in &self.pids {
-            let path = format!("/proc/{pid}/smaps_rollup");
-            let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-            let line =
-                text.lines().find_map(|line| line.strip_prefix("Pss:")).with_context(|| format!("{path}: no Pss"))?;
-            kibibytes += line.trim().trim_end_matches(" kB").parse::<u64>()?;
-        }
-        Ok(kibibytes * 1024)
+        self.pids.iter().map(|pid| bytes(*pid, "smaps_rollup", "Pss:")).sum()
     }
+
+    /// Bytes of memory that are there, shared ones counted in each process (RSS).
+    ///
+    /// # Errors
+    /// One of the processes has ended.
+    pub(crate) fn resident(&self) -> anyhow::Result<u64> {
+        self.pids.iter().map(|pid| bytes(*pid, "status", "VmRSS:")).sum()
+    }
+
+    /// Open file descriptors.
+    ///
+    /// # Errors
+    /// One of the processes has ended, or is not ours to look at.
+    pub(crate) fn descriptors(&self) -> anyhow::Result<usize> {
+        let of = |pid: &u32| {
+            let path = format!("/proc/{pid}/fd");
+            Ok(fs::read_dir(&path).with_context(|| format!("cannot read {path}"))?.count())
+        };
+        self.pids.iter().map(of).sum()
+    }
+}
+
+/// A line of a file in /proc/PID that counts memory.
+fn bytes(pid: u32, file: &str, label: &str) -> anyhow::Result<u64> {
+    let path = format!("/proc/{pid}/{file}");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(label)).with_context(|| format!("{path}: no {label}"))?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
 /// A number of /proc/PID/stat, counted from the state (0) on.
@@ -91,7 +111,10 @@ mod tests {
             assert!(start.elapsed() < Duration::from_secs(10), "the grandchild's work is never seen");
             std::thread::sleep(Duration::from_millis(5));
         }
-        assert!(Meter::new(child.id()).memory().unwrap() > 10_000);
+        let meter = Meter::new(child.id());
+        assert!(meter.memory().unwrap() > 10_000);
+        assert!(meter.resident().unwrap() >= meter.memory().unwrap());
+        assert!(meter.descriptors().unwrap() >= 6, "each has its three streams");
         child.kill().unwrap();
         child.wait().unwrap();
     }

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::dial::{Dial, Duplex};
 use super::tally::{Crew, Tally};
+use crate::chance::Chance;
 use crate::frame;
 
 /// The mask of every frame; it is no secret from ourselves.
@@ -33,7 +34,7 @@ impl Session {
     /// It does not open.
     pub(super) async fn open(dial: &mut Dial, bytes: usize, seed: u64) -> anyhow::Result<Self> {
         let stream = dial.upgrade().await?;
-        let payload = noise(bytes.max(NUMBER), seed);
+        let payload = Chance::new(seed).bytes(bytes.max(NUMBER));
         let mut expected = frame::server_head(payload.len());
         let head = expected.len();
         expected.extend(&payload);
@@ -92,18 +93,4 @@ async fn hurry(mut session: Session, tally: Rc<Tally>) -> anyhow::Result<()> {
         tally.add(begun);
     }
     Ok(())
-}
-
-/// Bytes that do not repeat soon (xorshift64*).
-fn noise(bytes: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(2).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let next = || {
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_be_bytes()
-    };
-    let mut payload: Vec<u8> = std::iter::repeat_with(next).take(bytes.div_ceil(8)).flatten().collect();
-    payload.truncate(bytes);
-    payload
 }

@@ -1,6 +1,7 @@
 //! The load: a process of its own, pinned beside the backends, which works, verifies and meters.
 
 mod changes;
+mod churn;
 mod dial;
 mod echo;
 mod idle;
@@ -10,5 +11,6 @@ mod run;
 mod tally;
 mod upgrades;
 
+pub(crate) use churn::{Crowd, Done};
 pub(crate) use order::{Figure, Figures, Order, Secure, Work};
 pub(crate) use run::{probe, run};
