@@ -333,9 +333,16 @@ pub(crate) enum Backend {
         #[arg(long, value_name = "N")]
         max_sessions: Option<u32>,
     },
-    /// No new sessions; those they have go on.
-    #[command(after_help = "Example: tandemctl backend drain chat 10.0.0.11:9000")]
-    Drain(Backends),
+    /// No new sessions; those they have go on, or are ended after a while.
+    #[command(after_help = "Example: tandemctl backend drain chat 10.0.0.11:9000 --within 10m")]
+    Drain {
+        #[command(flatten)]
+        which: Backends,
+        /// End the sessions that are left after this time; each node counts from when it learns of it. Default: never.
+        /// Said again with another time, that one begins anew.
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        within: Option<Duration>,
+    },
     /// New sessions again.
     #[command(after_help = "Example: tandemctl backend resume chat 10.0.0.11:9000")]
     Resume(Backends),
@@ -534,6 +541,8 @@ mod tests {
             "tandemctl backend add chat",
             "tandemctl backend add chat 1.2.3.4:5 --weight 1001",
             "tandemctl backend set chat 1.2.3.4:5",
+            "tandemctl backend drain chat 1.2.3.4:5 --within soon",
+            "tandemctl backend drain chat 1.2.3.4:5 --within 0s",
             "tandemctl settings set",
             "tandemctl settings set --keep-alive off",
             "tandemctl upstream set chat --retries 17",

@@ -5,6 +5,7 @@ mod backend_added_live;
 mod backend_fails_clients;
 mod bad_input;
 mod bad_requests;
+mod drain;
 mod failover;
 mod floors;
 mod forms_and_restarts;

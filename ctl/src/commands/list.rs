@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 use tandem_proto::Problems;
 use tandem_proto::admin::v1::{BackendReport, ListenerReport, ListenerState, StatusReply};
-use tandem_proto::model::{Balance, CheckKind, Name, State, Upstream};
+use tandem_proto::model::{Backend, Balance, CheckKind, Name, State, Upstream};
 
 use super::document::{as_json, checked};
 use super::health::found;
 use super::view::{holders, reports, vip_json};
-use super::words::{listener_state, or_dash};
+use super::words::{left, listener_state, or_dash};
 use crate::client::Client;
 use crate::output::{Error, Told, table};
 
@@ -74,7 +74,7 @@ pub(super) async fn backends(client: &Client, only: Option<&str>) -> Result<Told
                 name.to_string(),
                 address.to_string(),
                 backend.weight.to_string(),
-                if backend.backup { format!("{}, backup", backend.state) } else { backend.state.to_string() },
+                state(backend, &seen),
                 or_dash(zone.to_owned()),
                 found(&seen),
                 sessions.to_string(),
@@ -104,11 +104,22 @@ fn seen<'a>(status: &'a StatusReply, upstream: &str, address: &str) -> Vec<(Stri
         .collect()
 }
 
+/// What the config says of it, and how long its sessions have where they have longest.
+fn state(backend: &Backend, seen: &[(String, &BackendReport)]) -> String {
+    let mut words = vec![backend.state.to_string()];
+    words.extend(seen.iter().filter_map(|(_, b)| b.drain_left_ms).max().map(left));
+    if backend.backup {
+        words.push("backup".to_owned());
+    }
+    words.join(", ")
+}
+
 fn backend_json(node: &str, b: &BackendReport) -> Value {
     json!({
         "node": node, "up": b.up, "error": b.error, "sessions": b.sessions,
         "sessions_total": b.sessions_total, "requests_total": b.requests_total,
         "ejected_for_ms": b.ejected_for_ms, "ejections_total": b.ejections_total,
+        "drain_left_ms": b.drain_left_ms,
     })
 }
 

@@ -1,13 +1,14 @@
 //! What a command line asks for: a look, a change and the sentence that says it was made, or a move. Pure.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tandem_proto::admin::v1::{LevelsRequest, MoveVipRequest};
 use tandem_proto::config::v1 as pb;
 use tandem_proto::config::v1::edit::Edit;
 
 use super::route;
-use super::words::{backend, bounds, check, eject, settings, several, sharing};
+use super::words::{backend, bounds, check, eject, millis, settings, several, sharing};
 use crate::args::{
     Backend, Backends, Command, Config, Door, Listener, Log, Part, Route, RouteRequest, RouteWhat, Settings, Upstream,
     Vip,
@@ -160,8 +161,10 @@ impl Task {
                 let set = pb::SetBackend { weight, zone, backup, max_sessions, ..Default::default() };
                 Self::set_backends(which, set, &format!("set to {}", words.join(", ")))
             }
-            Backend::Drain(which) => {
-                Self::set_backends(which, in_state(pb::BackendState::Draining), "draining: no new sessions")
+            Backend::Drain { which, within } => {
+                let set =
+                    pb::SetBackend { drain_within_ms: within.map(millis), ..in_state(pb::BackendState::Draining) };
+                Self::set_backends(which, set, &format!("draining: no new sessions{}", ending(within)))
             }
             Backend::Resume(which) => {
                 Self::set_backends(which, in_state(pb::BackendState::Active), "active: new sessions again")
@@ -215,6 +218,13 @@ impl Task {
             }
         }
     }
+}
+
+/// What becomes of the sessions that are left, if they are given a time.
+fn ending(within: Option<Duration>) -> String {
+    within.map_or_else(String::new, |within| {
+        format!("; those that are left are ended after {}", humantime::format_duration(within))
+    })
 }
 
 fn in_state(state: pb::BackendState) -> pb::SetBackend {

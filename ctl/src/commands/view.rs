@@ -280,6 +280,7 @@ fn report_json(r: &NodeReport, behind: u64) -> Value {
             "upstream": b.upstream, "address": b.address, "up": b.up, "error": b.error, "sessions": b.sessions,
             "sessions_total": b.sessions_total, "requests_total": b.requests_total,
             "ejected_for_ms": b.ejected_for_ms, "ejections_total": b.ejections_total,
+            "drain_left_ms": b.drain_left_ms,
         })
     });
     json!({

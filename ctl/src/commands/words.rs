@@ -77,7 +77,7 @@ fn millis_or_off(time: Duration) -> u32 {
 }
 
 /// Zero would mean the default: less than a millisecond is one.
-fn millis(time: Duration) -> u32 {
+pub(super) fn millis(time: Duration) -> u32 {
     u32::try_from(time.as_millis()).unwrap_or(u32::MAX).max(1)
 }
 
@@ -132,6 +132,14 @@ pub(super) fn listener_state(state: ListenerState) -> &'static str {
         ListenerState::Away => "away",
         ListenerState::Failed => "failed",
         ListenerState::Unspecified => "unknown",
+    }
+}
+
+/// How long what drains may keep its sessions, in whole seconds.
+pub(super) fn left(ms: u64) -> String {
+    match ms.div_ceil(1_000) {
+        0 => "time is over".to_owned(),
+        seconds => format!("{} left", humantime::format_duration(Duration::from_secs(seconds))),
     }
 }
 

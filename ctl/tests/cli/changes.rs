@@ -98,6 +98,11 @@ async fn backends() {
     ] {
         assert_eq!(asked(line).await, (format!("revision 4: {out}\n"), vec![edit]), "{line}");
     }
+    let (out, edits) = asked("backend drain chat 1.2.3.4:5 --within 10m").await;
+    let done = "draining: no new sessions; those that are left are ended after 10m";
+    assert_eq!(out, format!("revision 4: backend 1.2.3.4:5 of chat {done}\n"));
+    let [Edit::SetBackend(set)] = edits.as_slice() else { panic!("{edits:?}") };
+    assert_eq!((set.state, set.drain_within_ms), (Some(pb::BackendState::Draining.into()), Some(600_000)));
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ fn proxy(id: u64, name: &str, up: bool, listener: ListenerState) -> NodeStatus {
         up,
         error: error.into(),
         sessions,
+        drain_left_ms: (address == "10.0.1.2:9000").then_some(41_200 + id),
         ..Default::default()
     };
     let error = if listener == ListenerState::Failed { "address in use" } else { "" };
@@ -42,7 +43,7 @@ async fn pair() -> Node {
         routes.all.upstream = "chat"
         vips.main.address = "10.0.0.100"
         [upstreams.chat]
-        backends = [{ address = "10.0.1.1:9000" }, { address = "10.0.1.2:9000", weight = 50, state = "draining" }]
+        backends = [{ address = "10.0.1.1:9000" }, { address = "10.0.1.2:9000", weight = 50, state = "draining", drain_within = "1m" }]
         [upstreams.empty]
         check.kind = "none"
     "#;
@@ -75,9 +76,9 @@ empty     round_robin  none          0
         (
             "backend ls",
             "
-UPSTREAM  BACKEND        WEIGHT  STATE     ZONE  HEALTH                         SESSIONS
-chat      10.0.1.1:9000  100     active    -     up                             6
-chat      10.0.1.2:9000  50      draining  -     DOWN on b: timed out; up on a  0
+UPSTREAM  BACKEND        WEIGHT  STATE               ZONE  HEALTH                         SESSIONS
+chat      10.0.1.1:9000  100     active              -     up                             6
+chat      10.0.1.2:9000  50      draining, 42s left  -     DOWN on b: timed out; up on a  0
 ",
         ),
         (
@@ -125,6 +126,7 @@ async fn lists_are_documents_for_programs() {
     assert_eq!(backends["revision"], 12);
     assert_eq!(backends["backends"][1]["state"], "draining");
     assert_eq!(backends["backends"][1]["seen"][1]["error"], "timed out");
+    assert_eq!(backends["backends"][1]["seen"][1]["drain_left_ms"], 41_202);
     let listeners = ask("listener ls").await;
     assert_eq!(
         listeners["listeners"][0]["seen"][1],

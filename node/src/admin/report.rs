@@ -1,6 +1,6 @@
 //! What only this node knows of itself, as a message.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tandem_proto::admin::v1 as pb;
 
@@ -17,7 +17,7 @@ pub(super) fn report(name: &str, started: Instant, rooms: &Rooms) -> pb::NodeRep
         version: env!("CARGO_PKG_VERSION").to_owned(),
         revision: rooms.control.now().revision,
         applied: here.applied,
-        uptime_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        uptime_ms: millis(started.elapsed()),
         leader: here.leader.unwrap_or(0),
         term: here.term,
         leads: leads(&rooms.control, rooms.lease),
@@ -35,8 +35,12 @@ pub(super) fn report(name: &str, started: Instant, rooms: &Rooms) -> pb::NodeRep
 }
 
 /// A leader whose lease has run out is none.
-pub(super) fn leads(control: &Control, lease: std::time::Duration) -> bool {
+pub(super) fn leads(control: &Control, lease: Duration) -> bool {
     control.here().lease_end(lease).is_some_and(|end| Instant::now() < end)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn listener(l: proxy::ListenerReport) -> pb::ListenerReport {
@@ -59,5 +63,6 @@ fn backend(b: proxy::BackendReport) -> pb::BackendReport {
         sessions: b.sessions,
         sessions_total: b.sessions_total,
         requests_total: b.requests_total,
+        drain_left_ms: b.drain_left.map(millis),
     }
 }

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::balance::{Ejection, Latency, mark};
 use super::dialing::Dialing;
+use super::drain::Drain;
 use super::limits::{Count, Limit};
 use super::proxy_protocol::Addresses;
 use crate::config::model::Name;
@@ -42,6 +43,8 @@ pub(super) struct Backend {
     ejections: AtomicU64,
     /// Sessions, those still in their handshake too: what its limit is held against.
     pub(super) seats: Arc<Count>,
+    /// Whether it drains, and when its sessions must end. What was said last before it was removed stays in force.
+    pub(super) drain: Drain,
     /// Open sessions.
     pub(super) sessions: AtomicU64,
     /// Sessions ever opened.
@@ -67,6 +70,7 @@ impl Backend {
             ejection: AtomicU64::default(),
             ejections: AtomicU64::new(0),
             seats: Arc::default(),
+            drain: Drain::default(),
             sessions: AtomicU64::new(0),
             sessions_total: AtomicU64::new(0),
             requests_total: AtomicU64::new(0),

@@ -7,6 +7,7 @@ mod busy_poll;
 mod connection;
 mod descriptors;
 mod dialing;
+mod drain;
 mod ejecting;
 mod error;
 mod forward;

@@ -160,6 +160,7 @@ impl Handle {
             sessions: m.backend.sessions.load(Relaxed),
             sessions_total: m.backend.sessions_total.load(Relaxed),
             requests_total: m.backend.requests_total.load(Relaxed),
+            drain_left: m.backend.drain.left(now),
         });
         let sessions = self.tallies.iter().map(|t| t.sessions.load(Relaxed)).sum();
         Report { listeners, backends: backends.collect(), sessions }

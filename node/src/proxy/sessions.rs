@@ -41,6 +41,9 @@ pub(super) enum Ended {
     /// No byte for longer than allowed.
     #[error("idle too long")]
     Idle,
+    /// Its backend drains, and the time that was given for that is over.
+    #[error("its backend had drained long enough")]
+    Drained,
     /// This node stops.
     #[error("this node stops")]
     Stopping,
@@ -129,10 +132,14 @@ impl Sessions {
         self.end(|session| left(session.parties.local).then_some(why));
     }
 
-    /// Ends those that have been idle, or half closed and idle, for too long. Called now and then: one look at all of
-    /// them costs less than a timer each.
-    pub(super) fn end_idle(&self, now: Instant, closing: Duration) {
+    /// Ends those that have been idle, or half closed and idle, for too long, and those whose backend must have drained
+    /// by `due`, a time of [`super::backend::now`]. Called now and then: one look at all of them costs less than a timer
+    /// each.
+    pub(super) fn end_overdue(&self, now: Instant, closing: Duration, due: Duration) {
         self.end(|session| {
+            if session.parties.place.backend().drain.is_over(due) {
+                return Some(Ended::Drained);
+            }
             if session.count(&self.tally) {
                 session.active.set(now);
             }

@@ -90,4 +90,6 @@ pub struct BackendReport {
     pub sessions_total: u64,
     /// Plain requests answered since this node started.
     pub requests_total: u64,
+    /// When it drains: how long its sessions have left; `None`: as long as they like.
+    pub drain_left: Option<Duration>,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::backend::Backend;
+use super::backend::{self, Backend};
 use super::balance::Sticky;
 use super::dialing::Dialing;
 use super::keeping::Keeping;
@@ -171,13 +171,17 @@ impl Registry {
             .iter()
             .map(|(name, u)| {
                 let member = |(address, b): (&Address, &crate::config::model::Backend)| match address {
-                    Address::Ip(address) => Some(Member {
-                        backend: self.backend(name, *address),
-                        weight: b.weight,
-                        active: b.state == State::Active,
-                        rank: Rank::of(b, self.zone.as_ref()),
-                        max_sessions: b.max_sessions,
-                    }),
+                    Address::Ip(address) => {
+                        let backend = self.backend(name, *address);
+                        backend.drain.tell(b.state, b.drain_within, backend::now());
+                        Some(Member {
+                            backend,
+                            weight: b.weight,
+                            active: b.state == State::Active,
+                            rank: Rank::of(b, self.zone.as_ref()),
+                            max_sessions: b.max_sessions,
+                        })
+                    }
                     // Nobody knows yet where it is.
                     Address::Name { .. } | Address::Service(_) => None,
                 };

@@ -29,7 +29,7 @@ use crate::config::model::{Balance, Name};
 
 /// How long to wait for descriptors or memory when an accept found none.
 const BACK_OFF: Duration = Duration::from_millis(20);
-/// How often idle sessions and connections are looked for.
+/// How often sessions and connections are looked for that are idle or must end.
 const TICK: Duration = Duration::from_secs(1);
 
 /// What a worker is told.
@@ -192,7 +192,8 @@ impl Worker {
 
     fn look_after(&self, now: Instant) {
         let table = self.table();
-        self.sessions.end_idle(now, table.settings.close_timeout);
+        // Rather in the last second of a drain's time than in the first one after it.
+        self.sessions.end_overdue(now, table.settings.close_timeout, backend::now() + TICK);
         self.pool.expire(now);
         self.rotations.borrow_mut().retain(|name, rotation| {
             let Some(upstream) = table.upstreams.get(name) else { return false };

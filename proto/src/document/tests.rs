@@ -38,9 +38,11 @@ fn places() -> impl Strategy<Value = Address> {
 
 fn backends() -> impl Strategy<Value = Backend> {
     let zone = proptest::option::of(names());
-    (1u32..=1000, any::<bool>(), any::<bool>(), zone).prop_map(|(weight, draining, backup, zone)| Backend {
+    let drain = proptest::option::of(proptest::option::of((1u64..1_000_000_000).prop_map(Duration::from_millis)));
+    (1u32..=1000, drain, any::<bool>(), zone).prop_map(|(weight, drain, backup, zone)| Backend {
         weight: NonZeroU32::new(weight).unwrap(),
-        state: if draining { State::Draining } else { State::Active },
+        state: if drain.is_some() { State::Draining } else { State::Active },
+        drain_within: drain.flatten(),
         backup,
         zone,
         ..Backend::default()

@@ -1,6 +1,7 @@
 //! A backend: one server behind the proxy.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use super::{Address, Name, words};
 use crate::config::v1 as pb;
@@ -19,11 +20,20 @@ pub struct Backend {
     pub zone: Option<Name>,
     /// The most sessions open to it at a node.
     pub max_sessions: Option<NonZeroU32>,
+    /// While it drains: how long after a node learnt of that the sessions it still has are ended there; `None`: never.
+    pub drain_within: Option<Duration>,
 }
 
 impl Default for Backend {
     fn default() -> Self {
-        Self { weight: DEFAULT_WEIGHT, state: State::default(), backup: false, zone: None, max_sessions: None }
+        Self {
+            weight: DEFAULT_WEIGHT,
+            state: State::default(),
+            backup: false,
+            zone: None,
+            max_sessions: None,
+            drain_within: None,
+        }
     }
 }
 
@@ -33,7 +43,7 @@ pub enum State {
     /// Takes new sessions.
     #[default]
     Active,
-    /// Keeps those it has, takes no new ones.
+    /// Takes no new ones, keeps those it has: for a while, or until they end by themselves.
     Draining,
 }
 
@@ -49,12 +59,15 @@ impl Backend {
         let address = Address::check(format!("{path}.address"), &given.address, problems);
         let weight = weight(path, given.weight, problems);
         let zone = zone(path, &given.zone, problems);
+        let state = State::said(given.state).unwrap_or_default();
+        let drain_within = drain_within(path, state, given.drain_within_ms, problems);
         let backend = Self {
             weight: weight?,
-            state: State::said(given.state).unwrap_or_default(),
+            state,
             backup: given.backup,
             zone,
             max_sessions: NonZeroU32::new(given.max_sessions),
+            drain_within,
         };
         Some((address?, backend))
     }
@@ -67,6 +80,7 @@ impl Backend {
             backup: self.backup,
             zone: self.zone.as_ref().map(Name::to_string).unwrap_or_default(),
             max_sessions: self.max_sessions.map_or(0, NonZeroU32::get),
+            drain_within_ms: self.drain_within.map_or(0, words::millis),
         }
     }
 
@@ -78,6 +92,7 @@ impl Backend {
             backup: t.flag("backup", problems).unwrap_or(false),
             zone: t.text("zone", problems).unwrap_or_default(),
             max_sessions: t.count("max_sessions", problems).unwrap_or(0),
+            drain_within_ms: words::read_ms(&mut t, "drain_within", problems),
         };
         t.finish(problems);
         backend
@@ -98,6 +113,9 @@ impl Backend {
         if let Some(most) = self.max_sessions {
             t.insert("max_sessions".to_owned(), i64::from(most.get()).into());
         }
+        if let Some(within) = self.drain_within {
+            t.insert("drain_within".to_owned(), words::time(within).into());
+        }
         t
     }
 }
@@ -105,6 +123,17 @@ impl Backend {
 /// Empty means none.
 pub(super) fn zone(path: &str, given: &str, problems: &mut Problems) -> Option<Name> {
     if given.is_empty() { None } else { Name::check(&format!("{path}.zone"), given, problems) }
+}
+
+/// How long what drains keeps its sessions, in milliseconds; zero means as long as they like.
+pub(super) fn drain_within(path: &str, state: State, given: u32, problems: &mut Problems) -> Option<Duration> {
+    let within = words::unless_zero(given);
+    if let Some(within) = within.filter(|_| state == State::Active) {
+        let mend = "set state to \"draining\", or leave drain_within out";
+        let why = "is used by nobody while state is active";
+        problems.add(format!("{path}.drain_within"), words::time(within), why, mend);
+    }
+    within
 }
 
 /// Zero means the default.

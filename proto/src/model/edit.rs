@@ -152,6 +152,11 @@ impl Config {
         let Some(address) = known_backend(upstream, &set.upstream, &set.address, problems) else { return };
         let weight = set.weight.map(|w| backend::weight(&path, w, problems));
         let zone = set.zone.as_ref().map(|zone| backend::zone(&path, zone, problems));
+        let state = set.state.map(|state| State::said(state).unwrap_or_default());
+        let drain = (state.is_some() || set.drain_within_ms.is_some()).then(|| {
+            let state = state.or_else(|| upstream.backends.get(&address).map(|b| b.state)).unwrap_or_default();
+            backend::drain_within(&path, state, set.drain_within_ms.unwrap_or(0), problems)
+        });
         let Some(backend) = upstream.backends.get_mut(&address) else { return };
         if let Some(zone) = zone {
             backend.zone = zone;
@@ -162,8 +167,11 @@ impl Config {
         if let Some(Some(weight)) = weight {
             backend.weight = weight;
         }
-        if let Some(state) = set.state {
-            backend.state = State::said(state).unwrap_or_default();
+        if let Some(state) = state {
+            backend.state = state;
+        }
+        if let Some(within) = drain {
+            backend.drain_within = within;
         }
         if let Some(most) = set.max_sessions {
             backend.max_sessions = NonZeroU32::new(most);

@@ -3,6 +3,7 @@
 
 mod balancing;
 mod bulk;
+mod draining;
 mod ejection;
 mod fuzz;
 mod health;

@@ -73,6 +73,35 @@ fn a_backend_comes_changes_drains_and_goes() {
 }
 
 #[test]
+fn a_drain_has_the_time_it_was_given_last() {
+    let address = "10.0.1.1:9000".parse().unwrap();
+    let set = |state: Option<State>, within| {
+        let (upstream, state) = ("chat".into(), state.map(Into::into));
+        let drain_within_ms = within;
+        let address = "10.0.1.1:9000".into();
+        Edit::SetBackend(pb::SetBackend { upstream, address, state, drain_within_ms, ..Default::default() })
+    };
+    let after = |edits: Vec<Edit>| {
+        let after = edited(edits)?;
+        let backend = &after.upstreams["chat"].backends[&address];
+        Ok::<_, String>((backend.state, backend.drain_within.map(|within| within.as_secs())))
+    };
+    let minute = || set(Some(State::Draining), Some(60_000));
+    assert_eq!(after(vec![minute()]), Ok((State::Draining, Some(60))));
+    assert_eq!(after(vec![minute(), set(None, Some(5_000))]), Ok((State::Draining, Some(5))));
+    assert_eq!(
+        after(vec![minute(), set(Some(State::Draining), None)]),
+        Ok((State::Draining, None)),
+        "no time was said"
+    );
+    assert_eq!(after(vec![minute(), set(Some(State::Active), None)]), Ok((State::Active, None)));
+    let refused = after(vec![set(None, Some(5_000))]).unwrap_err();
+    let expected =
+        "upstreams.chat.backends.10.0.1.1:9000.drain_within = \"5s\": is used by nobody while state is active";
+    assert!(refused.starts_with(expected), "{refused}");
+}
+
+#[test]
 fn an_upstream_keeps_what_a_set_does_not_name() {
     let balance = Some(pb::Balance::RoundRobin.into());
     let set = |balance, check| {
