@@ -5,16 +5,19 @@
 mod address;
 mod backend;
 mod balance;
+mod certificate;
 mod check;
 mod edit;
 mod eject;
 mod links;
 mod listener;
 mod name;
+mod pem;
 mod route;
 mod settings;
 mod statuses;
 mod timeouts;
+mod tls;
 mod upstream;
 mod vip;
 mod words;
@@ -25,6 +28,7 @@ use std::sync::Arc;
 pub use address::{Address, Mistake as AddressMistake};
 pub use backend::{Backend, DEFAULT_WEIGHT, MAX_WEIGHT, State};
 pub use balance::{Balance, DEFAULT_HASH_BOUND, DEFAULT_ZONE_MIN_SHARE, HashOn, MAX_HASH_BOUND, Sticky};
+pub use certificate::{Certificate, SEALED};
 pub use check::{Check, CheckKind, CheckMethod};
 pub use eject::Eject;
 pub use listener::{Http2, Listener, ProxyProtocol};
@@ -37,13 +41,14 @@ pub(crate) use route::{Value, bare};
 pub use settings::Settings;
 pub use statuses::Statuses;
 pub use timeouts::Timeouts;
+pub use tls::{ClientAuth, ListenerTls, TlsVersion, UpstreamTls};
 pub use upstream::{SendProxy, Upstream};
 pub use vip::Vip;
 
 use crate::config::v1 as pb;
 use crate::{Problems, Table};
 
-/// One checked config. Cheap to clone: routes and upstreams, the only large parts, are shared.
+/// One checked config. Cheap to clone: the large parts are shared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Config {
     /// Where clients connect to.
@@ -54,6 +59,8 @@ pub struct Config {
     pub upstreams: BTreeMap<Name, Arc<Upstream>>,
     /// Addresses that one node at a time holds.
     pub vips: BTreeMap<Name, Vip>,
+    /// What listeners and upstreams show of themselves in TLS, by the names these use.
+    pub certificates: BTreeMap<Name, Arc<Certificate>>,
     /// What holds for all clients.
     pub settings: Settings,
 }
@@ -84,6 +91,11 @@ impl TryFrom<&pb::Config> for Config {
             let vip = Vip::check(&path, v, &mut problems);
             put(&mut config.vips, &path, &v.name, vip, &mut problems);
         }
+        for c in &given.certificates {
+            let path = format!("certificates.{}", c.name);
+            let certificate = Certificate::check(&path, c, &mut problems);
+            put(&mut config.certificates, &path, &c.name, certificate.map(Arc::new), &mut problems);
+        }
         if let Some(settings) = &given.settings {
             config.settings = config.settings.merged(settings, &mut problems);
         }
@@ -107,6 +119,7 @@ impl From<&Config> for pb::Config {
             routes: meant.routes.iter().map(|(name, r)| r.message(name)).collect(),
             upstreams: meant.upstreams.iter().map(|(name, u)| u.message(name)).collect(),
             vips: meant.vips.iter().map(|(name, v)| v.message(name)).collect(),
+            certificates: meant.certificates.iter().map(|(name, c)| c.message(name)).collect(),
             settings: Some(meant.settings.message()),
         }
     }
@@ -132,6 +145,7 @@ pub(crate) fn read(mut top: Table, problems: &mut Problems) -> pb::Config {
         routes: all(&mut top, "routes", problems, Route::read),
         upstreams: all(&mut top, "upstreams", problems, Upstream::read),
         vips: all(&mut top, "vips", problems, Vip::read),
+        certificates: all(&mut top, "certificates", problems, Certificate::read),
         settings: top.table("settings", problems).map(|t| Settings::read(t, problems)),
     };
     top.finish(problems);
@@ -151,6 +165,7 @@ pub(crate) fn tables(config: &Config) -> toml::Table {
         ("routes", named(config.routes.iter().map(|(n, r)| (n, &**r)), Route::table)),
         ("upstreams", named(config.upstreams.iter().map(|(n, u)| (n, &**u)), Upstream::table)),
         ("vips", named(config.vips.iter(), Vip::table)),
+        ("certificates", named(config.certificates.iter().map(|(n, c)| (n, &**c)), Certificate::table)),
         ("settings", config.settings.table()),
     ];
     kinds.into_iter().filter(|(_, t)| !t.is_empty()).map(|(kind, t)| (kind.to_owned(), t.into())).collect()

@@ -70,7 +70,7 @@ pub(super) fn checked(reply: &GetConfigReply) -> Result<model::Config, Error> {
 pub(super) fn as_json(config: &model::Config) -> Value {
     let document: toml::Table = document::render(config).parse().expect("what render writes is TOML");
     let mut all = serde_json::to_value(document).expect("a table of texts and numbers is JSON");
-    for kind in ["listeners", "routes", "upstreams", "vips", "settings"] {
+    for kind in ["listeners", "routes", "upstreams", "vips", "certificates", "settings"] {
         if all.get(kind).is_none() {
             all[kind] = json!({});
         }

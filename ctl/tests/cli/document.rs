@@ -70,7 +70,10 @@ async fn an_empty_cluster_has_a_document_too() {
     let ran = tandemctl(&[&node.address], "config show").await;
     assert_eq!((ran.code, ran.out.as_str()), (0, "# revision 0\n\n"));
     let json = tandemctl(&[&node.address], "config show --json").await.json();
-    assert_eq!(json["config"], json!({"listeners": {}, "routes": {}, "upstreams": {}, "vips": {}, "settings": {}}));
+    assert_eq!(
+        json["config"],
+        json!({"listeners": {}, "routes": {}, "upstreams": {}, "vips": {}, "certificates": {}, "settings": {}})
+    );
 }
 
 #[tokio::test]
@@ -93,7 +96,7 @@ balance = "fastest"
     assert_eq!((ran.code, ran.out.as_str()), (1, ""));
     assert!(ran.err.starts_with("refused, nothing was sent:\n"), "{}", ran.err);
     for culprit in [
-        "color = \"blue\": is not a known key; known here: listeners, routes, upstreams, vips, settings",
+        "color = \"blue\": is not a known key; known here: listeners, routes, upstreams, vips, certificates, settings",
         "listeners.public.address = \"10.0.0.100\": is not an IP address and port",
         "routes.all.upstream = \"chta\": is no upstream here; known: chat",
         "upstreams.chat.balance = \"fastest\": is not known here; use one of: round_robin, least_sessions",

@@ -9,10 +9,16 @@ use crate::config::model::{Address, CheckKind, Config};
 pub(super) fn unserved(config: &Config) -> Problems {
     let mut problems = Problems::default();
     let why = "is not acted on by this version";
+    for name in config.listeners.iter().filter(|(_, l)| l.tls.is_some()).map(|(name, _)| name) {
+        problems.add(format!("listeners.{name}.tls"), "", why, "leave it out");
+    }
     for (name, upstream) in &config.upstreams {
         let path = format!("upstreams.{name}");
         if upstream.check.kind == CheckKind::Tls {
             problems.add(format!("{path}.check.kind"), CheckKind::Tls, why, "use tcp, http, websocket or none");
+        }
+        if upstream.tls.is_some() {
+            problems.add(format!("{path}.tls"), "", why, "leave it out");
         }
         for address in upstream.backends.keys().filter(|a| !matches!(a, Address::Ip(_))) {
             let why = "is a name, which this version does not resolve";
@@ -39,10 +45,11 @@ mod tests {
             r#"
             [upstreams.chat]
             check.kind = "tls"
+            tls.insecure = true
             backends = [{ address = "chat.internal:9000" }, { address = "srv:_chat._tcp.internal" }]
             "#,
         );
-        let paths = ["check.kind", "backends.chat.internal:9000", "backends.srv:"];
+        let paths = ["check.kind", "tls", "backends.chat.internal:9000", "backends.srv:"];
         for path in paths {
             assert!(said.contains(&format!("upstreams.chat.{path}")), "{path} in\n{said}");
         }

@@ -110,8 +110,12 @@ fn ejects() -> impl Strategy<Value = Eject> {
 }
 
 fn upstreams() -> impl Strategy<Value = Arc<Upstream>> {
-    (balanced(), checks(), ejects(), btree_map(places(), backends(), 0..4))
-        .prop_map(|(balanced, check, eject, backends)| Arc::new(Upstream { check, eject, backends, ..balanced }))
+    (balanced(), checks(), ejects(), btree_map(places(), backends(), 0..4)).prop_map(
+        |(balanced, check, eject, backends)| {
+            let tls = (check.kind == CheckKind::Tls).then(Default::default);
+            Arc::new(Upstream { check, eject, backends, tls, ..balanced })
+        },
+    )
 }
 
 fn http2() -> impl Strategy<Value = Option<Http2>> {
@@ -287,7 +291,7 @@ upstreams.chat.balance = "fastest": is not known here; use one of: round_robin, 
 upstreams.chat.check.kind = "udp": is not known here; use one of: none, tcp, http, websocket, tls
 upstreams.chat.check.rise = "0": is out of range; use a number from 1 to 4294967295
 upstreams.chat.backends[1].state = "asleep": is not known here; use one of: active, draining
-colour = "blue": is not a known key; known here: listeners, routes, upstreams, vips, settings
+colour = "blue": is not a known key; known here: listeners, routes, upstreams, vips, certificates, settings
 listeners.Public = "Public": is no name; use 1 to 63 of a-z 0-9 . _ - and begin with a letter or digit
 listeners.plain.address = "localhost:80": is not an IP address and port; write it like "10.0.0.11:9000" or "[fd00::11]:9000"
 listeners.portless.address = "10.0.0.1:0": has no port to connect to; use a port from 1 to 65535

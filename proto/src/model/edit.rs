@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use super::{Address, Backend, Config, Listener, Name, Route, State, Upstream, Vip, backend};
+use super::{Address, Backend, Certificate, Config, Listener, Name, Route, State, Upstream, Vip, backend};
 use crate::Problems;
 use crate::config::v1 as pb;
 use crate::config::v1::edit::Edit;
@@ -39,13 +39,18 @@ impl Config {
                 let listener = Listener::check(&path, l, problems);
                 add(&mut self.listeners, &path, &l.name, listener, problems);
             }
+            Edit::SetListener(set) => self.set_listener(set, problems),
             Edit::RemoveListener(name) => self.remove_listener(name, problems),
             Edit::AddRoute(r) => {
                 let path = format!("routes.{}", r.name);
                 let route = Route::check(&path, r, problems);
                 add(&mut self.routes, &path, &r.name, route.map(Arc::new), problems);
             }
-            Edit::SetRoute(r) => self.set_route(r, problems),
+            Edit::SetRoute(r) => {
+                let path = format!("routes.{}", r.name);
+                let route = Route::check(&path, r, problems);
+                set(&mut self.routes, &path, &r.name, route.map(Arc::new), problems);
+            }
             Edit::RemoveRoute(name) => remove(&mut self.routes, "routes", name, problems),
             Edit::AddUpstream(u) => {
                 let path = format!("upstreams.{}", u.name);
@@ -69,6 +74,17 @@ impl Config {
                 add(&mut self.vips, &path, &v.name, vip, problems);
             }
             Edit::RemoveVip(name) => remove(&mut self.vips, "vips", name, problems),
+            Edit::AddCertificate(c) => {
+                let path = format!("certificates.{}", c.name);
+                let certificate = Certificate::check(&path, c, problems);
+                add(&mut self.certificates, &path, &c.name, certificate.map(Arc::new), problems);
+            }
+            Edit::SetCertificate(c) => {
+                let path = format!("certificates.{}", c.name);
+                let certificate = Certificate::check(&path, c, problems);
+                set(&mut self.certificates, &path, &c.name, certificate.map(Arc::new), problems);
+            }
+            Edit::RemoveCertificate(name) => self.remove_certificate(name, problems),
             Edit::Replace(whole) => match Self::try_from(whole) {
                 Ok(config) => *self = config,
                 Err(more) => problems.extend(more),
@@ -88,17 +104,22 @@ impl Config {
         remove(&mut self.listeners, "listeners", name, problems);
     }
 
-    fn set_route(&mut self, given: &pb::Route, problems: &mut Problems) {
-        let path = format!("routes.{}", given.name);
-        let route = Route::check(&path, given, problems);
-        match self.routes.get_mut(given.name.as_str()) {
-            None => problems.add(path, &given.name, "is not there", known(self.routes.keys())),
-            Some(known) => {
-                if let Some(route) = route {
-                    *known = Arc::new(route);
-                }
-            }
+    fn set_listener(&mut self, set: &pb::SetListener, problems: &mut Problems) {
+        let path = format!("listeners.{}", set.name);
+        match self.listeners.get_mut(set.name.as_str()) {
+            None => problems.add(path, &set.name, "is not there", known(self.listeners.keys())),
+            Some(listener) => listener.set(&path, set, problems),
         }
+    }
+
+    fn remove_certificate(&mut self, name: &str, problems: &mut Problems) {
+        let users = self.certificate_users(name);
+        if !users.is_empty() {
+            let mend = "let them use another one first: tandemctl listener set, tandemctl upstream set";
+            problems.add(format!("certificates.{name}"), name, format!("is used by {}", users.join(", ")), mend);
+            return;
+        }
+        remove(&mut self.certificates, "certificates", name, problems);
     }
 
     fn set_upstream(&mut self, set: &pb::SetUpstream, problems: &mut Problems) {
@@ -194,6 +215,15 @@ fn add<T>(map: &mut BTreeMap<Name, T>, path: &str, given: &str, value: Option<T>
         return;
     }
     map.insert(name, value);
+}
+
+fn set<T>(map: &mut BTreeMap<Name, T>, path: &str, given: &str, value: Option<T>, problems: &mut Problems) {
+    if !map.contains_key(given) {
+        problems.add(path, given, "is not there", known(map.keys()));
+    }
+    if let (Some(there), Some(value)) = (map.get_mut(given), value) {
+        *there = value;
+    }
 }
 
 fn remove<T>(map: &mut BTreeMap<Name, T>, kind: &str, name: &str, problems: &mut Problems) {

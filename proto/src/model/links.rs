@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Config, Matching, Name};
+use super::{CheckKind, Config, ListenerTls, Matching, Name, UpstreamTls};
 use crate::Problems;
 
 impl Config {
@@ -49,6 +49,7 @@ impl Config {
                 );
             }
         }
+        self.check_certificates(problems);
         let mut taken: BTreeMap<IpAddr, &Name> = BTreeMap::new();
         for (name, v) in &self.vips {
             if let Some(other) = taken.insert(v.address, name) {
@@ -60,6 +61,39 @@ impl Config {
                 );
             }
         }
+    }
+
+    fn check_certificates(&self, problems: &mut Problems) {
+        for (name, l) in &self.listeners {
+            for certificate in l.tls.iter().flat_map(|tls| &tls.certificates) {
+                self.check_certificate(format!("listeners.{name}.tls.certificates"), certificate, problems);
+            }
+        }
+        for (name, u) in &self.upstreams {
+            if let Some(certificate) = u.tls.as_ref().and_then(|tls| tls.certificate.as_ref()) {
+                self.check_certificate(format!("upstreams.{name}.tls.certificate"), certificate, problems);
+            }
+            if u.check.kind == CheckKind::Tls && u.tls.is_none() {
+                let mend = "give the upstream tls too, or choose another kind of check";
+                problems.add(format!("upstreams.{name}.check.kind"), u.check.kind, "needs an upstream with tls", mend);
+            }
+        }
+    }
+
+    fn check_certificate(&self, path: String, name: &Name, problems: &mut Problems) {
+        if !self.certificates.contains_key(name) {
+            problems.add(path, name, "is no certificate here", known(self.certificates.keys()));
+        }
+    }
+
+    /// Who uses a certificate, in words.
+    pub fn certificate_users(&self, name: &str) -> Vec<String> {
+        let of = |tls: &ListenerTls| tls.certificates.iter().any(|c| c.as_str() == name);
+        let listeners = self.listeners.iter().filter(|(_, l)| l.tls.as_deref().is_some_and(of));
+        let of = |tls: &UpstreamTls| tls.certificate.as_ref().is_some_and(|c| c.as_str() == name);
+        let upstreams = self.upstreams.iter().filter(|(_, u)| u.tls.as_deref().is_some_and(of));
+        let listeners = listeners.map(|(name, _)| format!("listener {name}"));
+        listeners.chain(upstreams.map(|(name, _)| format!("upstream {name}"))).collect()
     }
 
     /// The mend for a reference to an upstream that is not there.

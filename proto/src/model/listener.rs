@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{Name, address, words};
+use super::{ListenerTls, Name, address, words};
 use crate::config::v1 as pb;
 use crate::{Problems, Table};
 
@@ -15,6 +16,8 @@ use crate::{Problems, Table};
 pub struct Listener {
     /// May name a virtual IP, or an unspecified address for all.
     pub address: SocketAddr,
+    /// How its clients speak TLS; `None`: they speak plainly.
+    pub tls: Option<Arc<ListenerTls>>,
     /// `None`: as [`Listener::speaks_http2`] says.
     pub http2: Option<Http2>,
     /// Whether clients' connections begin with a PROXY header.
@@ -57,6 +60,7 @@ impl Listener {
     pub fn at(address: SocketAddr) -> Self {
         Self {
             address,
+            tls: None,
             http2: None,
             proxy_protocol: ProxyProtocol::Off,
             proxy_from: BTreeSet::new(),
@@ -72,33 +76,47 @@ impl Listener {
 
     pub(super) fn check(path: &str, given: &pb::Listener, problems: &mut Problems) -> Option<Self> {
         let proxy_protocol = ProxyProtocol::said(given.proxy_protocol).unwrap_or_default();
-        let networks = given.proxy_from.iter().enumerate();
-        let networks = networks.filter_map(|(i, text)| network(format!("{path}.proxy_from[{i}]"), text, problems));
-        let proxy_from: BTreeSet<IpNet> = networks.collect();
-        match proxy_protocol {
-            ProxyProtocol::Optional if given.proxy_from.is_empty() => problems.add(
-                format!("{path}.proxy_from"),
-                "",
-                "is missing: nobody would be believed",
-                "name the networks of those who send PROXY headers, like [\"10.0.0.0/24\"]",
-            ),
-            ProxyProtocol::Off if !given.proxy_from.is_empty() => problems.add(
-                format!("{path}.proxy_from"),
-                given.proxy_from.join(", "),
-                "is used by nobody while proxy_protocol is off",
-                "set proxy_protocol to \"optional\" or \"required\", or leave proxy_from out",
-            ),
-            _ => {}
-        }
+        let proxy_from = networks(path, proxy_protocol, &given.proxy_from, problems);
+        let tls = given.tls.as_ref().and_then(|tls| ListenerTls::merged(None, path, tls, problems)).map(Arc::new);
         let address = address::check(format!("{path}.address"), &given.address, problems)?;
         let (http2, max_sessions) = (Http2::said(given.http2), NonZeroU32::new(given.max_sessions));
-        Some(Self { address, http2, proxy_protocol, proxy_from, max_sessions })
+        Some(Self { address, tls, http2, proxy_protocol, proxy_from, max_sessions })
+    }
+
+    /// What a set names.
+    pub(super) fn set(&mut self, path: &str, set: &pb::SetListener, problems: &mut Problems) {
+        if let Some(given) = &set.address
+            && let Some(address) = address::check(format!("{path}.address"), given, problems)
+        {
+            self.address = address;
+        }
+        if set.no_tls {
+            self.tls = None;
+        }
+        if let Some(tls) = &set.tls {
+            self.tls = ListenerTls::merged(self.tls.as_deref(), path, tls, problems).map(Arc::new);
+        }
+        if let Some(http2) = set.http2 {
+            self.http2 = Http2::said(http2);
+        }
+        let kept: Vec<String> = self.proxy_from.iter().map(ToString::to_string).collect();
+        let mode = set.proxy_protocol.map_or(self.proxy_protocol, |mode| ProxyProtocol::said(mode).unwrap_or_default());
+        self.proxy_from = match &set.proxy_from {
+            Some(given) => networks(path, mode, &given.networks, problems),
+            None if mode == ProxyProtocol::Off => BTreeSet::new(),
+            None => networks(path, mode, &kept, problems),
+        };
+        self.proxy_protocol = mode;
+        if let Some(most) = set.max_sessions {
+            self.max_sessions = NonZeroU32::new(most);
+        }
     }
 
     pub(super) fn message(&self, name: &Name) -> pb::Listener {
         pb::Listener {
             name: name.to_string(),
             address: self.address.to_string(),
+            tls: self.tls.as_ref().map(|tls| tls.message()),
             http2: self.http2.map_or(0, Into::into),
             proxy_protocol: self.proxy_protocol.into(),
             proxy_from: self.proxy_from.iter().map(ToString::to_string).collect(),
@@ -110,6 +128,7 @@ impl Listener {
         pb::Listener {
             name,
             address: t.text("address", problems).unwrap_or_default(),
+            tls: t.table("tls", problems).map(|t| ListenerTls::read(t, problems)),
             http2: words::read(t, "http2", Http2::WORDS, problems),
             proxy_protocol: words::read(t, "proxy_protocol", ProxyProtocol::WORDS, problems),
             proxy_from: t.text_list("proxy_from", problems),
@@ -119,6 +138,9 @@ impl Listener {
 
     pub(super) fn table(&self) -> toml::Table {
         let mut t = toml::toml! { address = (self.address.to_string()) };
+        if let Some(tls) = &self.tls {
+            t.insert("tls".to_owned(), tls.table().into());
+        }
         if let Some(http2) = self.http2 {
             t.insert("http2".to_owned(), http2.word().into());
         }
@@ -134,6 +156,27 @@ impl Listener {
         }
         t
     }
+}
+
+/// Networks whose PROXY headers are believed, as the mode needs them.
+fn networks(path: &str, mode: ProxyProtocol, given: &[String], problems: &mut Problems) -> BTreeSet<IpNet> {
+    match mode {
+        ProxyProtocol::Optional if given.is_empty() => problems.add(
+            format!("{path}.proxy_from"),
+            "",
+            "is missing: nobody would be believed",
+            "name the networks of those who send PROXY headers, like [\"10.0.0.0/24\"]",
+        ),
+        ProxyProtocol::Off if !given.is_empty() => problems.add(
+            format!("{path}.proxy_from"),
+            given.join(", "),
+            "is used by nobody while proxy_protocol is off",
+            "set proxy_protocol to \"optional\" or \"required\", or leave proxy_from out",
+        ),
+        _ => {}
+    }
+    let all = given.iter().enumerate();
+    all.filter_map(|(i, text)| network(format!("{path}.proxy_from[{i}]"), text, problems)).collect()
 }
 
 /// A network, or one address; bits behind the prefix are dropped.

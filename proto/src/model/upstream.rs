@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Address, Backend, Balance, Check, Eject, HashOn, Name, Sticky, Timeouts, balance, words};
+use super::{Address, Backend, Balance, Check, Eject, HashOn, Name, Sticky, Timeouts, UpstreamTls, balance, words};
 use crate::config::v1 as pb;
 use crate::{Problems, Table};
 
@@ -30,6 +31,8 @@ pub struct Upstream {
     pub eject: Eject,
     /// Keyed by address as written: that is a backend's identity.
     pub backends: BTreeMap<Address, Backend>,
+    /// How the backends are spoken to over TLS; `None`: they are spoken to plainly.
+    pub tls: Option<Arc<UpstreamTls>>,
     /// Whether connections to the backends begin with a PROXY header.
     pub send_proxy: SendProxy,
     /// The most sessions open to all of its backends together at a node.
@@ -53,6 +56,7 @@ impl Default for Upstream {
             check: Check::default(),
             eject: Eject::default(),
             backends: BTreeMap::new(),
+            tls: None,
             send_proxy: SendProxy::default(),
             max_sessions: None,
             timeouts: Timeouts::default(),
@@ -97,6 +101,7 @@ impl Upstream {
             check: Check::default().merged(&format!("{path}.check"), given.check.as_ref(), problems),
             eject: Eject::default().merged(&format!("{path}.eject"), given.eject.as_ref(), problems),
             backends,
+            tls: given.tls.as_ref().map(|tls| UpstreamTls::default().merged(path, tls, problems)).map(Arc::new),
             send_proxy: SendProxy::said(given.send_proxy).unwrap_or_default(),
             max_sessions: NonZeroU32::new(given.max_sessions),
             timeouts: Timeouts::check(path, given, problems),
@@ -107,6 +112,13 @@ impl Upstream {
     /// What a set names beside balance and check.
     pub(super) fn set(&mut self, path: &str, set: &pb::SetUpstream, problems: &mut Problems) {
         self.timeouts = self.timeouts.merged(path, set, problems);
+        if set.no_tls {
+            self.tls = None;
+        }
+        if let Some(tls) = &set.tls {
+            let before = self.tls.as_deref().cloned().unwrap_or_default();
+            self.tls = Some(Arc::new(before.merged(path, tls, problems)));
+        }
         if let Some(send) = set.send_proxy {
             self.send_proxy = SendProxy::said(send).unwrap_or_default();
         }
@@ -130,6 +142,7 @@ impl Upstream {
             check: Some(self.check.message()),
             eject: self.eject.message(),
             backends: self.backends.iter().map(|(address, b)| b.message(address)).collect(),
+            tls: self.tls.as_ref().map(|tls| tls.message()),
             send_proxy: self.send_proxy.into(),
             max_sessions: self.max_sessions.map_or(0, NonZeroU32::get),
             source_addresses: self.source_addresses.iter().map(ToString::to_string).collect(),
@@ -151,6 +164,7 @@ impl Upstream {
             check: t.table("check", problems).map(|t| Check::read(t, problems)),
             eject: t.table("eject", problems).map(|t| Eject::read(t, problems)),
             backends: t.list("backends", problems).into_iter().map(|t| Backend::read(t, problems)).collect(),
+            tls: t.table("tls", problems).map(|t| UpstreamTls::read(t, problems)),
             send_proxy: words::read(t, "send_proxy", SendProxy::WORDS, problems),
             max_sessions: t.count("max_sessions", problems).unwrap_or(0),
             source_addresses: t.text_list("source_addresses", problems),
@@ -181,6 +195,9 @@ impl Upstream {
         t.insert("check".to_owned(), self.check.table().into());
         if let Some(eject) = self.eject.table() {
             t.insert("eject".to_owned(), eject.into());
+        }
+        if let Some(tls) = &self.tls {
+            t.insert("tls".to_owned(), tls.table().into());
         }
         if self.send_proxy != SendProxy::Off {
             t.insert("send_proxy".to_owned(), self.send_proxy.word().into());
