@@ -23,7 +23,7 @@ const FLOORS: [(&str, u8); 10] = [
 const STRANGERS: [(&str, &str); 1] = [("proxy", "control")];
 
 /// Rooms whose time and chance are arguments.
-const PURE: [&str; 22] = [
+const PURE: [&str; 24] = [
     "control/state.rs",
     "control/standing.rs",
     "vip/lease.rs",
@@ -45,6 +45,8 @@ const PURE: [&str; 22] = [
     "proxy/limits.rs",
     "proxy/proxy_protocol.rs",
     "proxy/screen.rs",
+    "proxy/tls/shown.rs",
+    "proxy/tls/talk.rs",
     "proxy/http2/check.rs",
 ];
 

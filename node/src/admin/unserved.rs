@@ -3,7 +3,7 @@
 
 use tandem_proto::Problems;
 
-use crate::config::model::{Address, CheckKind, Config};
+use crate::config::model::{Address, Config};
 
 /// Every such setting in a config, each with what to write instead.
 pub(super) fn unserved(config: &Config) -> Problems {
@@ -14,11 +14,8 @@ pub(super) fn unserved(config: &Config) -> Problems {
     }
     for (name, upstream) in &config.upstreams {
         let path = format!("upstreams.{name}");
-        if upstream.check.kind == CheckKind::Tls {
-            problems.add(format!("{path}.check.kind"), CheckKind::Tls, why, "use tcp, http, websocket or none");
-        }
-        if upstream.tls.is_some() {
-            problems.add(format!("{path}.tls"), "", why, "leave it out");
+        if let Some(certificate) = upstream.tls.as_ref().and_then(|tls| tls.certificate.as_ref()) {
+            problems.add(format!("{path}.tls.certificate"), certificate, why, "leave it out");
         }
         for address in upstream.backends.keys().filter(|a| !matches!(a, Address::Ip(_))) {
             let why = "is a name, which this version does not resolve";
@@ -44,12 +41,10 @@ mod tests {
         let said = said(
             r#"
             [upstreams.chat]
-            check.kind = "tls"
-            tls.insecure = true
             backends = [{ address = "chat.internal:9000" }, { address = "srv:_chat._tcp.internal" }]
             "#,
         );
-        let paths = ["check.kind", "tls", "backends.chat.internal:9000", "backends.srv:"];
+        let paths = ["backends.chat.internal:9000", "backends.srv:"];
         for path in paths {
             assert!(said.contains(&format!("upstreams.chat.{path}")), "{path} in\n{said}");
         }
@@ -63,6 +58,9 @@ mod tests {
             check = { kind = "http", path = "/healthz", port = 81, jitter = 20 }
             eject = { after = 3 }
             backends = [{ address = "10.0.0.11:9000" }]
+            [upstreams.secret]
+            check.kind = "tls"
+            tls = { server_name = "chat.internal", min_version = "1.3" }
             [upstreams.quiet]
             check.kind = "none"
         "#;

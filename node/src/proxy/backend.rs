@@ -9,7 +9,6 @@ use std::sync::atomic::{
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::balance::{Ejection, Latency, mark};
@@ -17,6 +16,7 @@ use super::dialing::Dialing;
 use super::drain::Drain;
 use super::limits::{Count, Limit};
 use super::proxy_protocol::Addresses;
+use super::stream::Stream;
 use crate::config::model::Name;
 
 /// The time on the one clock that backends are told by, since it was first looked at.
@@ -176,9 +176,9 @@ impl Backend {
     /// Connects, for `said`.
     ///
     /// # Errors
-    /// As [`Dialing::connect`]. If it may be the backend's fault, it is also to be checked now.
-    pub(super) async fn dial(&self, how: &Dialing, within: Duration, said: Option<Addresses>) -> io::Result<TcpStream> {
-        let dialed = how.connect(self.address, within, said).await;
+    /// As [`Dialing::open`]. If it may be the backend's fault, it is also to be checked now.
+    pub(super) async fn dial(&self, how: &Dialing, within: Duration, said: Option<Addresses>) -> io::Result<Stream> {
+        let dialed = how.open(self.address, within, said).await;
         dialed.inspect_err(|error| {
             if shortage(error).is_none() {
                 self.doubt();

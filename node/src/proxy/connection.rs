@@ -19,6 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -36,7 +37,8 @@ use super::screened::{Answerable, Exchange, OpenExchange, Patience, Screened};
 use super::sessions::Parties;
 use super::stream::Stream;
 use super::table::{Listener, Upstream};
-use super::tally::Upgrade;
+use super::tally::{Handshake, Upgrade};
+use super::tls;
 use super::upgrade::Accepted;
 use super::worker::{Alive, Ending, Worker};
 use super::{forward, upgrade};
@@ -67,7 +69,11 @@ impl Asked {
     /// Makes the client stick to the backend that answered, where it does not already (RFC 6265).
     pub(super) fn stick(&self, answer: &mut HeaderMap, backend: &Backend) {
         if self.affinity.stuck != Some(backend.mark)
-            && let Some(cookie) = self.upstream.sticky.as_ref().and_then(|sticky| sticky.written(backend.mark))
+            && let Some(cookie) = self
+                .upstream
+                .sticky
+                .as_ref()
+                .and_then(|sticky| sticky.written(backend.mark, self.taken.listener.scheme()))
         {
             answer.append(SET_COOKIE, cookie);
         }
@@ -87,7 +93,7 @@ impl Asked {
 /// A client that has just connected.
 #[derive(Debug)]
 pub(super) struct Arrival {
-    pub(super) socket: Stream,
+    pub(super) socket: TcpStream,
     pub(super) client: SocketAddr,
     /// The address of ours that it reached.
     pub(super) local: IpAddr,
@@ -136,11 +142,9 @@ pub(super) async fn serve(worker: Rc<Worker>, arrival: Arrival, alive: Alive) {
     }
     let table = worker.table();
     let mut reached = SocketAddr::new(local, listener.port);
-    if listener.proxy_protocol != ProxyProtocol::Off
-        && let Stream::Plain(socket) = &mut socket
-    {
+    if listener.proxy_protocol != ProxyProtocol::Off {
         // Boxed: what waits for it is in no other connection's memory.
-        let heard = Box::pin(announced(socket, client, &listener, table.settings.head_timeout));
+        let heard = Box::pin(announced(&mut socket, client, &listener, table.settings.head_timeout));
         let heard = tokio::select! {
             heard = heard => heard,
             () = is_over(&mut ending, local) => return,
@@ -159,6 +163,13 @@ pub(super) async fn serve(worker: Rc<Worker>, arrival: Arrival, alive: Alive) {
         }
     }
     let caller = Caller { worker: Rc::clone(&worker), client, local, reached, listener };
+    let socket = match caller.listener.tls {
+        None => Stream::Plain(socket),
+        Some(_) => match Box::pin(secure(&caller, socket)).await {
+            Some(secured) => secured,
+            None => return,
+        },
+    };
     if caller.listener.http2 {
         match http2::chosen(&caller, &socket).await {
             Chosen::Http2 => return Box::pin(http2::serve(caller, socket, alive)).await,
@@ -222,6 +233,33 @@ pub(super) async fn serve(worker: Rc<Worker>, arrival: Arrival, alive: Alive) {
             tracing::debug!(%client, %error, "connection ended");
         }
     }
+}
+
+/// Meets a client in TLS, within the time for a head. `None`: it is gone.
+async fn secure(caller: &Caller, socket: TcpStream) -> Option<Stream> {
+    let (client, listener) = (caller.client, &caller.listener);
+    // Where the terms are none nobody listens; this one came just before.
+    let Some(Ok(terms)) = &listener.tls else { return None };
+    let patience = caller.worker.table().settings.head_timeout;
+    let mut ending = caller.worker.ending();
+    let met = tokio::select! {
+        met = tokio::time::timeout(patience, tls::accept(socket, terms)) => met,
+        () = is_over(&mut ending, caller.local) => return None,
+    };
+    let (why, left) = match met {
+        Ok(Ok(secured)) => {
+            listener.handshakes.count(if secured.is_resumed() { Handshake::Resumed } else { Handshake::Full });
+            return Some(Stream::Tls(secured));
+        }
+        Ok(Err(tls::Failed { why, socket })) => (why.to_string(), Some(socket)),
+        Err(_) => (format!("no handshake within {patience:?}"), None),
+    };
+    listener.handshakes.count(Handshake::Failed);
+    tracing::debug!(%client, listener = %listener.name, reason = why, "no TLS");
+    if let Some(socket) = left {
+        linger(Stream::Plain(socket)).await;
+    }
+    None
 }
 
 /// Answers one request of HTTP/1.

@@ -7,11 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::keeping::Keeping;
 use super::proxy_protocol::{Addresses, version_1_of, version_2_of};
+use super::stream::Stream;
+use super::tls;
 use crate::config::model::{self, SendProxy};
 
 /// How an upstream's connections are made, the same through every revision that says the same.
@@ -25,22 +29,53 @@ pub(super) struct Dialing {
 }
 
 /// What a config says of it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 struct How {
     keeping: Keeping,
     send_proxy: SendProxy,
     /// Local addresses in turn; none: the system chooses.
     sources: Vec<IpAddr>,
+    /// In TLS, if so.
+    secure: Option<Secure>,
+}
+
+/// How TLS is spoken to them.
+#[derive(Debug)]
+struct Secure {
+    terms: Result<Arc<ClientConfig>, tls::Error>,
+    /// Whom their certificates must name; `None`: the address.
+    name: Option<ServerName<'static>>,
+}
+
+impl PartialEq for Secure {
+    fn eq(&self, other: &Self) -> bool {
+        let same = match (&self.terms, &other.terms) {
+            (Ok(one), Ok(other)) => Arc::ptr_eq(one, other),
+            (Err(one), Err(other)) => one == other,
+            _ => false,
+        };
+        same && self.name == other.name
+    }
 }
 
 impl Dialing {
-    /// What a config says; `known` if that says the same.
-    pub(super) fn of(upstream: &model::Upstream, settings: &model::Settings, known: Option<&Arc<Self>>) -> Arc<Self> {
+    /// What a config says, with the terms that come of its `tls`; `known` if that says the same.
+    pub(super) fn of(
+        upstream: &model::Upstream,
+        settings: &model::Settings,
+        terms: Option<Result<Arc<ClientConfig>, tls::Error>>,
+        known: Option<&Arc<Self>>,
+    ) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let how = How {
             keeping: Keeping::of(settings),
             send_proxy: upstream.send_proxy,
             sources: upstream.source_addresses.clone(),
+            secure: terms.map(|terms| Secure {
+                terms,
+                // The model takes no other names than these.
+                name: upstream.tls.as_ref().and_then(|t| ServerName::try_from(t.server_name.clone()?).ok()),
+            }),
         };
         known.filter(|known| known.how == how).cloned().unwrap_or_else(|| {
             let (turn, complained) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -74,8 +109,30 @@ impl Dialing {
             }
             Ok(socket)
         };
-        let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {within:?}"));
-        tokio::time::timeout(within, connecting).await.map_err(late)?
+        tokio::time::timeout(within, connecting).await.map_err(|_| late(within))?
+    }
+
+    /// Connects, and where TLS is spoken makes sure of whom it has met: then HTTP can begin.
+    ///
+    /// # Errors
+    /// Those of [`Dialing::connect`], and those of TLS, which the operator must mend.
+    pub(super) async fn open(
+        &self,
+        address: SocketAddr,
+        within: Duration,
+        said: Option<Addresses>,
+    ) -> io::Result<Stream> {
+        let Some(secure) = &self.how.secure else {
+            return self.connect(address, within, said).await.map(Stream::from);
+        };
+        let terms = secure.terms.as_ref().map_err(|error| io::Error::other(error.clone()))?;
+        let name = secure.name.clone().unwrap_or_else(|| ServerName::from(address.ip()));
+        // Boxed: it is in no other upstream's sessions.
+        let opening = Box::pin(async {
+            let socket = self.connect(address, within, said).await?;
+            tls::connect(socket, terms, name).await.map(Stream::Tls).map_err(io::Error::other)
+        });
+        tokio::time::timeout(within, opening).await.map_err(|_| late(within))?
     }
 
     async fn reach(&self, address: SocketAddr) -> io::Result<TcpStream> {
@@ -103,6 +160,10 @@ impl Dialing {
         }
         TcpStream::connect(address).await
     }
+}
+
+fn late(within: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {within:?}"))
 }
 
 /// How many connections one local address can have to one backend; `None`: the system does not tell.
@@ -139,7 +200,7 @@ mod tests {
     fn dialing(sources: &[&str], send_proxy: SendProxy) -> Arc<Dialing> {
         let source_addresses = sources.iter().map(|s| s.parse().unwrap()).collect();
         let upstream = model::Upstream { source_addresses, send_proxy, ..model::Upstream::default() };
-        Dialing::of(&upstream, &model::Settings::default(), None)
+        Dialing::of(&upstream, &model::Settings::default(), None, None)
     }
 
     const SOON: Duration = Duration::from_secs(5);

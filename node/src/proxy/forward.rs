@@ -100,7 +100,7 @@ pub(super) async fn forward(
 }
 
 fn prepare(parts: &mut Parts, asked: &Asked, body: &Incoming) {
-    headers::for_backend(&mut parts.headers, asked.client.ip(), &asked.host);
+    headers::for_backend(&mut parts.headers, asked.client.ip(), asked.taken.listener.scheme(), &asked.host);
     asked.taken.change_request(&mut parts.headers);
     parts.uri = asked.target.clone();
     parts.version = Version::HTTP_11;

@@ -38,9 +38,16 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// How a client speaks with us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scheme {
+    Http,
+    Https,
+}
+
 /// Makes a request's fields ready for a backend: `Host` stays as the client wrote it, `X-Forwarded-For` grows by the
 /// client, `-Proto` and `-Host` are ours alone. `Expect` goes: it is answered here.
-pub(super) fn for_backend(headers: &mut HeaderMap, client: IpAddr, host: &HeaderValue) {
+pub(super) fn for_backend(headers: &mut HeaderMap, client: IpAddr, scheme: Scheme, host: &HeaderValue) {
     strip_hop_by_hop(headers);
     headers.remove(EXPECT);
     let mut chain: Vec<u8> = Vec::with_capacity(64);
@@ -52,7 +59,11 @@ pub(super) fn for_backend(headers: &mut HeaderMap, client: IpAddr, host: &Header
     if let Ok(chain) = HeaderValue::from_bytes(&chain) {
         headers.insert(FORWARDED_FOR, chain);
     }
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    let proto = match scheme {
+        Scheme::Http => "http",
+        Scheme::Https => "https",
+    };
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
     if host.is_empty() {
         headers.remove(FORWARDED_HOST);
     } else {
@@ -99,7 +110,7 @@ mod tests {
             ("expect", "100-continue"),
             ("host", "a:80"),
         ]);
-        for_backend(&mut headers, "::ffff:192.0.2.7".parse().unwrap(), &HeaderValue::from_static("a:80"));
+        for_backend(&mut headers, "::ffff:192.0.2.7".parse().unwrap(), Scheme::Http, &HeaderValue::from_static("a:80"));
         let expected = map(&[
             ("x-forwarded-for", "10.9.9.9, 10.8.8.8, 192.0.2.7"),
             ("x-forwarded-proto", "http"),

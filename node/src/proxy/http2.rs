@@ -69,7 +69,12 @@ pub(super) enum Chosen {
 
 /// Looks at a client's first bytes without taking them.
 pub(super) async fn chosen(caller: &Caller, socket: &Stream) -> Chosen {
-    let Stream::Plain(socket) = socket else { return Chosen::Http1 };
+    let socket = match socket {
+        Stream::Plain(socket) => socket,
+        // It has said so already (RFC 9113 section 3.2).
+        Stream::Tls(socket) if socket.protocol() == Some(b"h2") => return Chosen::Http2,
+        Stream::Tls(_) | Stream::Http2(_) => return Chosen::Http1,
+    };
     let mut ending = caller.worker.ending();
     let patience = caller.worker.table().settings.head_timeout;
     tokio::select! {

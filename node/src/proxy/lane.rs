@@ -42,7 +42,7 @@ impl Socket for Stream {
     fn bare(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(socket) => Some(socket),
-            Self::Http2(_) => None,
+            Self::Http2(_) | Self::Tls(_) => None,
         }
     }
 }

@@ -37,10 +37,12 @@ mod stream;
 mod switch;
 mod table;
 mod tally;
+mod tls;
 mod upgrade;
 mod worker;
 
 pub use plane::{Handle, Proxy, start};
 pub use settings::{Absent, BackendReport, ListenerReport, Listening, Reach, Report, Settings};
+pub use tls::Keys;
 #[cfg(test)]
 mod tests;

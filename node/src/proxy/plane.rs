@@ -91,7 +91,7 @@ pub fn start(
     mut config: watch::Receiver<Arc<Config>>,
     reach: watch::Receiver<Arc<Reach>>,
 ) -> io::Result<Proxy> {
-    let mut registry = Registry::new(settings.zone.clone());
+    let mut registry = Registry::new(settings.zone.clone(), settings.keys.clone());
     let first = Arc::clone(&config.borrow_and_update());
     let (table_sender, table) = watch::channel(Arc::new(registry.compile(&first)));
     let tallies: Arc<[Arc<Tally>]> = (0..settings.workers.max(1)).map(|_| Arc::default()).collect();
@@ -176,6 +176,9 @@ impl Handle {
         page.gauge("sessions_possible", "Sessions that the limit of open files leaves room for.", sessions)?;
         let ports = dialing::ports().map(|n| (vec![], f64::from(n))).into_iter().collect();
         page.gauge("source_ports", "Connections one local address can have to one backend.", ports)?;
+        let table = Arc::clone(&self.table.borrow());
+        let secure = table.listeners.values().filter(|l| l.tls.is_some());
+        tally::write_handshakes(secure.map(|l| (&l.name, &*l.handshakes)), page)?;
         tally::write(&self.tallies, page)
     }
 

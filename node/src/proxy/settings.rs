@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::tls::Keys;
 use crate::config::model::Name;
 
 /// How the data plane runs on this node.
@@ -15,6 +17,8 @@ pub struct Settings {
     pub busy_poll: bool,
     /// Where this node stands: backends there are preferred.
     pub zone: Option<Name>,
+    /// What opens the keys of certificates; `None`: no TLS can be spoken with them here.
+    pub keys: Option<Arc<dyn Keys>>,
 }
 
 /// Which virtual addresses are on other nodes now, and what that means here.

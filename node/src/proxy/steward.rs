@@ -107,14 +107,17 @@ impl Steward {
         let bindable = |address: &SocketAddr| reach.absent == Absent::CannotServe || !away(address);
 
         let ours = self.bound.clone();
-        for address in ours.iter().filter(|a| !wanted.contains(a) || !bindable(a)) {
+        let broken = |address: &SocketAddr| table.listeners.get(address).and_then(|l| l.broken());
+        for address in ours.iter().filter(|a| !wanted.contains(a) || !bindable(a) || broken(a).is_some()) {
             self.bound.remove(address);
             tracing::info!(%address, "stopped listening");
             self.order(|| Order::Unlisten(*address));
         }
         self.failed.retain(|address, _| wanted.contains(address) && bindable(address));
         for address in wanted.iter().filter(|a| bindable(a)) {
-            if !self.bound.contains(address) {
+            if let Some(why) = broken(address) {
+                self.complain(*address, why.to_string());
+            } else if !self.bound.contains(address) {
                 self.bind(*address, &ours, table.vips.contains(&address.ip()) || away(address));
             }
         }
@@ -148,13 +151,14 @@ impl Steward {
                 self.failed.remove(&address);
                 tracing::info!(%address, "listening");
             }
-            Err(error) => {
-                let error = error.to_string();
-                if self.failed.get(&address) != Some(&error) {
-                    tracing::error!(%address, error, "cannot listen; tried again each second");
-                    self.failed.insert(address, error);
-                }
-            }
+            Err(error) => self.complain(address, error.to_string()),
+        }
+    }
+
+    fn complain(&mut self, address: SocketAddr, error: String) {
+        if self.failed.get(&address) != Some(&error) {
+            tracing::error!(%address, error, "cannot listen; tried again each second");
+            self.failed.insert(address, error);
         }
     }
 

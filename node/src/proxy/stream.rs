@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::http2::Tunnel;
+use super::tls::Secured;
 
 /// A connection's bytes as they are meant. What is rare or large belongs into a box: an idle session is made of two.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(super) enum Stream {
     Plain(TcpStream),
     /// One stream of an HTTP/2 connection.
     Http2(Box<Tunnel>),
+    /// In records of TLS.
+    Tls(Box<Secured>),
 }
 
 impl From<TcpStream> for Stream {
@@ -29,6 +32,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
             Self::Http2(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Tls(socket) => Pin::new(socket).poll_read(cx, buf),
         }
     }
 }
@@ -38,6 +42,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
             Self::Http2(socket) => Pin::new(socket).poll_write(cx, buf),
+            Self::Tls(socket) => Pin::new(socket).poll_write(cx, buf),
         }
     }
 
@@ -49,6 +54,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             Self::Http2(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Self::Tls(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -56,6 +62,7 @@ impl AsyncWrite for Stream {
         match self {
             Self::Plain(socket) => socket.is_write_vectored(),
             Self::Http2(socket) => socket.is_write_vectored(),
+            Self::Tls(socket) => socket.is_write_vectored(),
         }
     }
 
@@ -63,6 +70,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
             Self::Http2(socket) => Pin::new(socket).poll_flush(cx),
+            Self::Tls(socket) => Pin::new(socket).poll_flush(cx),
         }
     }
 
@@ -70,6 +78,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Http2(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Tls(socket) => Pin::new(socket).poll_shutdown(cx),
         }
     }
 }

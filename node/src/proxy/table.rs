@@ -7,15 +7,19 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use rustls::ServerConfig;
 
 use super::backend::{self, Backend};
 use super::balance::Sticky;
 use super::dialing::Dialing;
+use super::headers::Scheme;
 use super::keeping::Keeping;
 use super::limits::{Count, Counted};
 use super::probe::Told;
 use super::rank::Rank;
 use super::route::Route;
+use super::tally::Handshakes;
+use super::tls::{self, Keys, Known};
 use crate::config::model::{
     Address, Balance, Check, Config, Eject, HashOn, Name, ProxyProtocol, Settings, State, Timeouts,
 };
@@ -47,6 +51,10 @@ pub(super) struct Listener {
     pub(super) proxy_protocol: ProxyProtocol,
     /// Whose PROXY headers are believed.
     pub(super) proxy_from: BTreeSet<IpNet>,
+    /// How TLS is spoken with clients, or why it cannot be; `None`: they speak plainly.
+    pub(super) tls: Option<Result<Arc<ServerConfig>, tls::Error>>,
+    /// Through every revision.
+    pub(super) handshakes: Arc<Handshakes>,
     max_sessions: Option<NonZeroU32>,
     /// Its clients' sessions, through every revision.
     sessions: Arc<Count>,
@@ -55,6 +63,16 @@ pub(super) struct Listener {
 }
 
 impl Listener {
+    /// How its clients speak.
+    pub(super) fn scheme(&self) -> Scheme {
+        if self.tls.is_some() { Scheme::Https } else { Scheme::Http }
+    }
+
+    /// Why nobody can be let in, for the operator.
+    pub(super) fn broken(&self) -> Option<&tls::Error> {
+        self.tls.as_ref()?.as_ref().err()
+    }
+
     /// What its sessions are limited by.
     pub(super) fn counted(&self) -> Counted<'_> {
         Counted { count: &self.sessions, most: self.max_sessions }
@@ -134,6 +152,8 @@ pub(super) struct Registry {
     listener_sessions: Kept<Count>,
     upstream_sessions: Kept<Count>,
     ejecting: Kept<Mutex<()>>,
+    handshakes: Kept<Handshakes>,
+    tls: Known,
     /// Of the last config.
     dialings: BTreeMap<Name, Arc<Dialing>>,
     zone: Option<Name>,
@@ -159,9 +179,9 @@ impl<T: Default> Kept<T> {
 }
 
 impl Registry {
-    /// Of a node that stands in this zone.
-    pub(super) fn new(zone: Option<Name>) -> Self {
-        Self { zone, ..Self::default() }
+    /// Of a node that stands in this zone and opens keys with these.
+    pub(super) fn new(zone: Option<Name>, keys: Option<Arc<dyn Keys>>) -> Self {
+        Self { zone, tls: Known::new(keys), ..Self::default() }
     }
 
     /// Compiles a config.
@@ -187,6 +207,7 @@ impl Registry {
                 };
                 let members: Vec<Member> = u.backends.iter().filter_map(member).collect();
                 let some = |rank| members.iter().any(|m| m.rank == rank);
+                let terms = u.tls.as_ref().map(|tls| self.tls.client(name, tls, config));
                 let upstream = Upstream {
                     name: name.clone(),
                     balance: u.balance,
@@ -200,7 +221,7 @@ impl Registry {
                     ejecting: self.ejecting.of(name),
                     members,
                     timeouts: u.timeouts,
-                    dialing: Dialing::of(u, &config.settings, self.dialings.get(name)),
+                    dialing: Dialing::of(u, &config.settings, terms, self.dialings.get(name)),
                     max_sessions: u.max_sessions,
                     sessions: self.upstream_sessions.of(name),
                 };
@@ -212,18 +233,23 @@ impl Registry {
         let routes = config.routes.iter();
         let routes = routes.filter_map(|(name, r)| Some((name, r, Arc::new(Route::new(name, r, &upstreams)?))));
         let listener = |(name, l): (&Name, &crate::config::model::Listener)| {
+            let http2 = l.speaks_http2(l.tls.is_some());
             let listener = Listener {
                 name: name.clone(),
-                http2: l.speaks_http2(false),
+                http2,
                 proxy_protocol: l.proxy_protocol,
                 proxy_from: l.proxy_from.clone(),
                 max_sessions: l.max_sessions,
+                tls: l.tls.as_ref().map(|tls| self.tls.server(name, tls, http2, config)),
+                handshakes: self.handshakes.of(name),
                 sessions: self.listener_sessions.of(name),
                 port: l.address.port(),
             };
             (l.address, Arc::new(listener))
         };
         let listeners = config.listeners.iter().map(listener).collect();
+        self.tls.forget_unused(config);
+        self.handshakes.forget_unused();
         self.listener_sessions.forget_unused();
         self.upstream_sessions.forget_unused();
         self.ejecting.forget_unused();

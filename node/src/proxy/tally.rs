@@ -9,6 +9,7 @@ use http::StatusCode;
 use super::error::{Error, Failure};
 use super::limits::{LIMITS, Limit};
 use super::screen::Refusal;
+use crate::config::model::Name;
 use crate::metrics::{Histogram, Page};
 
 /// One worker's counts.
@@ -115,6 +116,43 @@ impl Tally {
     pub(super) fn unannounced(&self) {
         self.refused[14].fetch_add(1, Relaxed);
     }
+}
+
+/// How the TLS handshakes of one listener ended.
+#[derive(Debug, Default)]
+pub(super) struct Handshakes([AtomicU64; HANDSHAKES.len()]);
+
+/// How one did.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Handshake {
+    /// With all of its arithmetic.
+    Full,
+    /// With a ticket.
+    Resumed,
+    /// The client, or what it asks for, is refused; or it left.
+    Failed,
+}
+
+const HANDSHAKES: [&str; 3] = ["full", "resumed", "failed"];
+
+impl Handshakes {
+    /// One more.
+    pub(super) fn count(&self, how: Handshake) {
+        self.0[how as usize].fetch_add(1, Relaxed);
+    }
+}
+
+/// Writes those of all listeners.
+pub(super) fn write_handshakes<'a>(
+    all: impl Iterator<Item = (&'a Name, &'a Handshakes)>,
+    page: &mut Page<'_>,
+) -> fmt::Result {
+    let each = |(listener, counted): (&Name, &Handshakes)| {
+        let labels = |result: &str| vec![("listener", listener.to_string()), ("result", result.to_owned())];
+        let counts = HANDSHAKES.iter().zip(&counted.0);
+        counts.map(|(result, n)| (labels(result), n.load(Relaxed))).collect::<Vec<_>>()
+    };
+    page.counter("tls_handshakes", "TLS handshakes with clients by result.", all.flat_map(each).collect())
 }
 
 /// Writes what all workers counted.

@@ -57,7 +57,7 @@ pub(super) async fn open(
     let (mut parts, _) = request.into_parts();
     let accept = check(&parts)?;
     let permit = worker.admit(asked)?;
-    headers::for_backend(&mut parts.headers, asked.client.ip(), &asked.host);
+    headers::for_backend(&mut parts.headers, asked.client.ip(), asked.taken.listener.scheme(), &asked.host);
     asked.taken.change_request(&mut parts.headers);
     upgraded(&mut parts.headers);
     parts.uri = asked.target.clone();

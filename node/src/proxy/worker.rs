@@ -141,7 +141,7 @@ impl Worker {
             None => Failure::Dial(error),
         })?;
         self.tally.dials.observe(began.elapsed());
-        Ok(socket.into())
+        Ok(socket)
     }
 
     /// Follows orders until told to stop, or until nobody can give orders any more.
@@ -242,7 +242,8 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, address: SocketAddr) 
                     complaint.say(|| {
                         tracing::warn!(%address, open_files = most, "clients are turned away: raise the limit of open files (ulimit -n)");
                     });
-                    if room == Room::Little {
+                    // In TLS the word would cost more than it is worth now.
+                    if room == Room::Little && known.tls.is_none() {
                         tokio::task::spawn_local(connection::turn_away(
                             socket.into(),
                             Limit::Descriptors.into(),
@@ -251,7 +252,7 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, address: SocketAddr) 
                     }
                     continue;
                 }
-                let arrival = Arrival { socket: socket.into(), client, local: local.to_canonical(), listener: known };
+                let arrival = Arrival { socket, client, local: local.to_canonical(), listener: known };
                 tokio::task::spawn_local(connection::serve(Rc::clone(&worker), arrival, alive));
             }
             // That client gave up while it waited.

@@ -5,12 +5,15 @@ use std::fmt::Write;
 use http::header::{COOKIE, HeaderMap, HeaderValue};
 
 use crate::config::model;
+use crate::proxy::headers::Scheme;
 
 /// How sessions of one upstream stick.
 #[derive(Debug)]
 pub(in crate::proxy) struct Sticky {
     name: String,
     attributes: String,
+    /// Also where the client speaks plainly: somebody before us speaks TLS.
+    secure: bool,
 }
 
 impl Sticky {
@@ -22,10 +25,7 @@ impl Sticky {
             // Writing to a String cannot fail.
             let _ = write!(attributes, "; Max-Age={}", ttl.as_secs());
         }
-        if given.secure {
-            attributes.push_str("; Secure");
-        }
-        Self { name: given.cookie.clone(), attributes }
+        Self { name: given.cookie.clone(), attributes, secure: given.secure }
     }
 
     /// The mark of the backend a request brings along; `None`: none, or nothing we have written.
@@ -36,9 +36,10 @@ impl Sticky {
     }
 
     /// `Set-Cookie` (RFC 6265 section 4.1) for the backend with this mark.
-    pub(in crate::proxy) fn written(&self, mark: u64) -> Option<HeaderValue> {
+    pub(in crate::proxy) fn written(&self, mark: u64, scheme: Scheme) -> Option<HeaderValue> {
+        let secure = if self.secure || scheme == Scheme::Https { "; Secure" } else { "" };
         // The name is a token, the rest is ours: it always is a header's value.
-        HeaderValue::try_from(format!("{}={mark:016x}{}", self.name, self.attributes)).ok()
+        HeaderValue::try_from(format!("{}={mark:016x}{}{secure}", self.name, self.attributes)).ok()
     }
 }
 
@@ -66,11 +67,15 @@ mod tests {
 
     #[test]
     fn it_is_written_as_browsers_want_it() {
-        assert_eq!(sticky().written(0xab).unwrap(), "sid=00000000000000ab; Path=/; HttpOnly; SameSite=Lax");
+        assert_eq!(
+            sticky().written(0xab, Scheme::Http).unwrap(),
+            "sid=00000000000000ab; Path=/; HttpOnly; SameSite=Lax"
+        );
+        assert!(sticky().written(0xab, Scheme::Https).unwrap().to_str().unwrap().ends_with("; Secure"));
         let ttl = Some(Duration::from_secs(3600));
         let all = Sticky::new(&model::Sticky { cookie: "sid".to_owned(), ttl, secure: true });
         assert_eq!(
-            all.written(1).unwrap(),
+            all.written(1, Scheme::Http).unwrap(),
             "sid=0000000000000001; Path=/; HttpOnly; SameSite=Lax; Max-Age=3600; Secure"
         );
     }

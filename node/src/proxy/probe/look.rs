@@ -34,10 +34,14 @@ pub(super) async fn look(backend: SocketAddr, told: &Told) -> Result<(), Error> 
     }
 }
 
-/// Connects as for clients, but speaks for nobody.
+/// Connects as for clients, but speaks for nobody, and no TLS where only TCP is asked for.
 async fn connect(address: SocketAddr, told: &Told) -> Result<Stream, Error> {
-    let connected = told.dialing.connect(address, told.check.timeout, None).await;
-    connected.map(Stream::from).map_err(Error::Dial)
+    let within = told.check.timeout;
+    let connected = match told.check.kind {
+        CheckKind::None | CheckKind::Tcp => told.dialing.connect(address, within, None).await.map(Stream::from),
+        CheckKind::Tls | CheckKind::Http | CheckKind::Websocket => told.dialing.open(address, within, None).await,
+    };
+    connected.map_err(Error::Dial)
 }
 
 /// What both kinds of request say.

@@ -82,7 +82,7 @@ fn connect(fields: &[(&'static str, &'static str)]) -> Request<Full<Bytes>> {
 
 const VERSION: (&str, &str) = ("sec-websocket-version", "13");
 
-async fn session(client: &mut SendRequest<Full<Bytes>>) -> WebSocketStream<TokioIo<Upgraded>> {
+pub(super) async fn session(client: &mut SendRequest<Full<Bytes>>) -> WebSocketStream<TokioIo<Upgraded>> {
     let response = client.send_request(connect(&[VERSION])).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     let stream = hyper::upgrade::on(response).await.unwrap();

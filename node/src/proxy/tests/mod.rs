@@ -16,4 +16,5 @@ mod proxy_protocol;
 mod refusals;
 pub(super) mod rig;
 mod routing;
+mod tls;
 mod websocket;

@@ -175,7 +175,7 @@ fn leaves_as_one_head(mut parts: Parts) -> bool {
         return false;
     }
     let host = parts.headers.get("host").cloned().unwrap_or(HeaderValue::from_static(""));
-    headers::for_backend(&mut parts.headers, [127, 0, 0, 1].into(), &host);
+    headers::for_backend(&mut parts.headers, [127, 0, 0, 1].into(), headers::Scheme::Http, &host);
     upgrade::upgraded(&mut parts.headers);
     let head = switch::encode(&parts);
     let mut scanner = Scanner::new(1 << 20);
