@@ -3,7 +3,7 @@
 //! ```text
 //!  6  main, demo   5  node         4  admin
 //!  3  vip   proxy  (neighbours that have never met)
-//!  2  control      1  config       0  logs, metrics, tandem-proto
+//!  2  control      1  config       0  secrets, logs, metrics, tandem-proto
 //! ```
 
 pub mod admin;
@@ -14,4 +14,5 @@ pub mod logs;
 pub mod metrics;
 pub mod node;
 pub mod proxy;
+pub mod secrets;
 pub mod vip;

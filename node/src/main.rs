@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tandem_node::config::NodeFile;
-use tandem_node::{demo, logs, node};
+use tandem_node::{demo, logs, node, secrets};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
@@ -28,6 +29,11 @@ enum Command {
     Check {
         /// The file.
         file: PathBuf,
+    },
+    /// Make the secret that opens the keys of certificates; the same file on every proxy, none on a witness.
+    Secret {
+        /// A new file, which its owner alone may read. Default: print it.
+        file: Option<PathBuf>,
     },
     /// A cluster on loopback to look at and to break. Needs no root and no docker.
     Demo(demo::Args),
@@ -52,6 +58,7 @@ fn main() -> ExitCode {
     let result = match args.command {
         Command::Run { config } => run(&config),
         Command::Check { file } => NodeFile::read(&file).map(drop).map_err(Into::into),
+        Command::Secret { file } => secret(file.as_deref()),
         Command::Demo(args) => log(logs::Format::Text, logs::DEFAULT).and_then(|_log| demo::run(args)),
         Command::Echo { listen, name } => log(logs::Format::Text, logs::DEFAULT).and_then(|_log| echo(listen, name)),
     };
@@ -96,6 +103,14 @@ async fn stopped() {
         }
         std::process::exit(130);
     });
+}
+
+fn secret(file: Option<&Path>) -> anyhow::Result<()> {
+    match file {
+        Some(file) => secrets::create(file).with_context(|| format!("{} cannot be made", file.display()))?,
+        None => print!("{}", *secrets::fresh()?),
+    }
+    Ok(())
 }
 
 fn echo(listen: SocketAddr, name: String) -> anyhow::Result<()> {

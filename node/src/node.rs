@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tandem_proto::Problems;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::transport::server::TcpIncoming;
@@ -16,6 +17,7 @@ use crate::config::{NodeFile, Profile, Provider, Role};
 use crate::control::state::State;
 use crate::control::{Control, Doors, EnterError, Founding, Member, Store, StoreError, Timers};
 use crate::logs::Levels;
+use crate::secrets::Secrets;
 use crate::{proxy, vip};
 
 /// Clock-rate error + a late wake-up + netlink: what is kept free before the lease ends (the deletion itself takes 0.1 ms).
@@ -40,6 +42,9 @@ pub enum Error {
         /// What the system said.
         why: std::io::Error,
     },
+    /// The file of secrets.
+    #[error("{0}")]
+    Secrets(Problems),
     /// The log on disk.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -66,6 +71,7 @@ pub async fn run(file: NodeFile, levels: Levels, stop: impl Future<Output = ()>)
         Profile::Default => Timers::DEFAULT,
         Profile::Fast => Timers::FAST,
     };
+    let secrets = file.secrets.as_deref().map(Secrets::read).transpose().map_err(Error::Secrets)?.map(Arc::new);
     let store = Store::open(&file.data_dir)?;
     let port = TcpListener::bind(file.listen).await.map_err(|why| Error::Port { address: file.listen, why })?;
     let insecure = !file.listen.ip().is_loopback();
@@ -73,7 +79,7 @@ pub async fn run(file: NodeFile, levels: Levels, stop: impl Future<Output = ()>)
         tracing::warn!(listen = %file.listen, "INSECURE: the node port authenticates nobody; whoever reaches it controls the cluster");
     }
     let doors = Doors::new(founding(&file, timers.lease), timers, store);
-    let admin = Admin::new(Who { cluster: file.cluster.clone(), name: file.name.clone(), insecure, levels });
+    let admin = Admin::new(Who { cluster: file.cluster.clone(), name: file.name.clone(), insecure, levels, secrets });
     // Also before the cluster is entered: not ready is an answer.
     let watch = match file.http {
         Some(address) => {

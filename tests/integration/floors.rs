@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tandem_tests::binaries::workspace;
 
 /// The floor of each room of the node. Neighbours on one floor never meet, save those that are one room.
-const FLOORS: [(&str, u8); 10] = [
+const FLOORS: [(&str, u8); 11] = [
     ("main", 6),
     ("demo", 6),
     ("node", 5),
@@ -17,6 +17,7 @@ const FLOORS: [(&str, u8); 10] = [
     ("config", 1),
     ("metrics", 0),
     ("logs", 0),
+    ("secrets", 0),
 ];
 
 /// Below, and yet strangers: the data plane does not know that consensus exists.

@@ -9,9 +9,10 @@ use tandem_proto::admin::v1::admin_server::{Admin, AdminServer};
 use tandem_proto::admin::v1::change_reply::{Done, Outcome, Refused};
 use tandem_proto::admin::v1::{
     ChangeReply, GetConfigReply, GetConfigRequest, LevelsReply, LevelsRequest, MoveVipReply, MoveVipRequest,
-    NodeLevels, StatusReply, StatusRequest,
+    NodeLevels, SealReply, SealRequest, StatusReply, StatusRequest,
 };
 use tandem_proto::config::v1::{Command, Problem};
+use tandem_proto::model::SEALED;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tonic::transport::Server;
@@ -122,6 +123,14 @@ impl Admin for Node {
         self.inner.moves.lock().unwrap().push(request.into_inner());
         self.say().await?;
         Ok(Response::new(MoveVipReply { from: "a".into(), to: "b".into(), took_ms: 9 }))
+    }
+
+    /// Seals whatever it gets, if it has a secret.
+    async fn seal(&self, _: Request<SealRequest>) -> Result<Response<SealReply>, Status> {
+        if self.inner.status.lock().unwrap().answered_by == "witness" {
+            return Err(Status::failed_precondition("w has no secret to seal with"));
+        }
+        Ok(Response::new(SealReply { sealed_key: [SEALED, b"key"].concat(), problems: Vec::new() }))
     }
 
     /// Two nodes that log what they are told, or warnings; a third is away.

@@ -3,6 +3,7 @@
 mod http;
 mod peers;
 mod report;
+mod sealing;
 mod service;
 mod status;
 mod unserved;

@@ -6,14 +6,16 @@ use tandem_proto::admin::v1 as pb;
 
 use crate::control::Control;
 use crate::proxy;
+use crate::secrets::Secrets;
 
-use super::service::Rooms;
+use super::sealing;
+use super::service::{Rooms, Who};
 
 /// This node's own view, now.
-pub(super) fn report(name: &str, started: Instant, rooms: &Rooms) -> pb::NodeReport {
+pub(super) fn report(who: &Who, started: Instant, rooms: &Rooms) -> pb::NodeReport {
     let here = rooms.control.here();
     let mut report = pb::NodeReport {
-        name: name.to_owned(),
+        name: who.name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         revision: rooms.control.now().revision,
         applied: here.applied,
@@ -24,7 +26,10 @@ pub(super) fn report(name: &str, started: Instant, rooms: &Rooms) -> pb::NodeRep
         fatal: here.fatal.unwrap_or_default(),
         ..Default::default()
     };
+    let secrets = who.secrets.as_deref();
+    report.secret = secrets.map(Secrets::fingerprint).unwrap_or_default();
     if let Some(plane) = &rooms.plane {
+        report.certificates = sealing::reports(secrets, &rooms.control.now().config);
         report.held = plane.keeper.held().borrow().iter().map(ToString::to_string).collect();
         let seen = plane.proxy.report();
         report.sessions = seen.sessions;

@@ -13,10 +13,12 @@ use crate::control::state::Outcome;
 use crate::control::{Control, Error, Member, Role, ranked};
 use crate::logs::Levels;
 use crate::proxy;
+use crate::secrets::Secrets;
 use crate::vip::Keeper;
 
 use super::peers::Peers;
 use super::report::{leads, report};
+use super::sealing::{plain_keys, seal};
 use super::status::{self, Gathered};
 use super::unserved::unserved;
 
@@ -36,6 +38,8 @@ pub struct Who {
     pub insecure: bool,
     /// What it logs.
     pub levels: Levels,
+    /// What opens the keys of certificates; absent on a witness, and where nobody needs them.
+    pub secrets: Option<Arc<Secrets>>,
 }
 
 /// The rooms below, once they run.
@@ -174,7 +178,7 @@ impl Admin {
         let answers = self.shared.peers.ask(&others, |mut c| async move { c.report(pb::ReportRequest {}).await }).await;
         let mut reports: Vec<(u64, Option<pb::NodeReport>)> =
             others.iter().map(|m| m.id).zip(answers.into_iter().map(Result::ok)).collect();
-        reports.push((here.me, Some(report(&self.shared.who.name, self.shared.started, rooms))));
+        reports.push((here.me, Some(report(&self.shared.who, self.shared.started, rooms))));
         let status = |m: &Member| {
             let report = reports.iter().find(|(id, _)| *id == m.id).and_then(|(_, r)| r.clone());
             pb::NodeStatus {
@@ -257,7 +261,9 @@ impl pb::admin_server::Admin for Admin {
         let nodes = self.gather(rooms).await;
         let state = rooms.control.now();
         let revision = nodes.iter().filter_map(|n| n.report.as_ref()).map(|r| r.revision).max().unwrap_or(0);
-        let g = Gathered { nodes: &nodes, config: &state.config, revision, insecure: self.shared.who.insecure };
+        let now_s = i64::try_from(unix_ms() / 1000).unwrap_or(i64::MAX);
+        let insecure = self.shared.who.insecure;
+        let g = Gathered { nodes: &nodes, config: &state.config, revision, insecure, now_s };
         let here = rooms.control.here();
         let leading = status::leading(&nodes);
         let leader = leading.and_then(|l| nodes.iter().find(|n| n.member.as_ref().is_some_and(|m| m.name == l.name)));
@@ -290,6 +296,10 @@ impl pb::admin_server::Admin for Admin {
         let mut command = request.into_inner();
         command.at_unix_ms = unix_ms();
         let state = rooms.control.now();
+        let plain = plain_keys(&command);
+        if !plain.is_empty() {
+            return Ok(Response::new(refused(plain, state.revision)));
+        }
         let mut new = Vec::new();
         // One that cannot be planned is refused: saying why is apply's part.
         if let Ok(next) = state.plan(&command) {
@@ -315,6 +325,10 @@ impl pb::admin_server::Admin for Admin {
             Ok(Outcome::Refused { problems, revision }) => Ok(Response::new(refused(problems, revision))),
             Err(e) => Err(self.refusal(&e)),
         }
+    }
+
+    async fn seal(&self, request: Request<pb::SealRequest>) -> Result<Response<pb::SealReply>, Status> {
+        seal(&self.shared.who.name, self.shared.who.secrets.as_deref(), request).map(Response::new)
     }
 
     async fn move_vip(&self, request: Request<pb::MoveVipRequest>) -> Result<Response<pb::MoveVipReply>, Status> {
@@ -398,7 +412,7 @@ impl pb::peer_server::Peer for Admin {
     }
 
     async fn report(&self, _: Request<pb::ReportRequest>) -> Result<Response<pb::NodeReport>, Status> {
-        Ok(Response::new(report(&self.shared.who.name, self.shared.started, self.rooms()?)))
+        Ok(Response::new(report(&self.shared.who, self.shared.started, self.rooms()?)))
     }
 
     async fn try_bind(&self, request: Request<pb::TryBindRequest>) -> Result<Response<pb::TryBindReply>, Status> {

@@ -11,6 +11,8 @@ pub(super) struct Gathered<'a> {
     pub(super) config: &'a Config,
     pub(super) revision: u64,
     pub(super) insecure: bool,
+    /// Seconds since 1970.
+    pub(super) now_s: i64,
 }
 
 /// Who says to hold each virtual address.
@@ -106,6 +108,7 @@ pub(super) fn warnings(g: &Gathered<'_>) -> Vec<String> {
         }
     }
     all.extend(upstreams_down(g));
+    all.extend(certificates(g));
     if votes.voters > 0 && votes.voters.is_multiple_of(2) {
         all.push(format!("{} voters tolerate no more failures than {}: add a witness", votes.voters, votes.voters - 1));
     }
@@ -113,6 +116,29 @@ pub(super) fn warnings(g: &Gathered<'_>) -> Vec<String> {
         all.push(
             "the node port authenticates nobody (insecure = true): whoever reaches it controls the cluster".to_owned(),
         );
+    }
+    all
+}
+
+/// So long before its end a certificate is spoken of. What renews by itself renews a month before.
+const SOON_DAYS: i64 = 14;
+
+/// Certificates that have expired or soon will, and keys that a node cannot open.
+fn certificates(g: &Gathered<'_>) -> Vec<String> {
+    let mut all = Vec::new();
+    for (certificate, c) in &g.config.certificates {
+        let mend = format!("tandemctl certificate set {certificate} --chain FILE --key FILE");
+        // A day that has begun counts not.
+        match (c.not_after() - g.now_s).div_euclid(24 * 60 * 60) {
+            ..0 => all.push(format!("certificate {certificate} has expired: {mend}")),
+            days @ 0..=SOON_DAYS => all.push(format!("certificate {certificate} expires in {days} days: {mend}")),
+            _ => {}
+        }
+    }
+    for (n, r) in g.nodes.iter().filter_map(|n| Some((n, n.report.as_ref()?))) {
+        for c in r.certificates.iter().filter(|c| !c.error.is_empty()) {
+            all.push(format!("{}: certificate {}: {}", name(n), c.name, c.error));
+        }
     }
     all
 }
@@ -173,6 +199,8 @@ pub(super) fn next_failure(g: &Gathered<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tandem_proto::admin::v1::CertificateReport;
+    use tandem_proto::config::v1 as pb;
     use tandem_proto::raft::v1::Member;
 
     use super::*;
@@ -198,7 +226,7 @@ mod tests {
 
     fn told(nodes: &[NodeStatus]) -> (Vec<String>, String) {
         let config = config();
-        let g = Gathered { nodes, config: &config, revision: 5, insecure: false };
+        let g = Gathered { nodes, config: &config, revision: 5, insecure: false, now_s: 0 };
         (warnings(&g), next_failure(&g))
     }
 
@@ -211,6 +239,32 @@ mod tests {
         ]);
         assert_eq!(warnings, Vec::<String>::new());
         assert_eq!(next, "if a fails the address moves to b; config stays writable");
+    }
+
+    #[test]
+    fn a_certificate_is_spoken_of_before_it_expires_and_a_key_that_does_not_open() {
+        let made = rcgen::generate_simple_self_signed(["chat.example.com".to_owned()]).expect("a name to certify");
+        let sealed_key = [crate::config::model::SEALED, b"key"].concat();
+        let web = pb::Certificate { name: "web".into(), chain_pem: made.cert.pem(), sealed_key };
+        let config = pb::Config { certificates: vec![web], ..Default::default() };
+        let config = Config::try_from(&config).expect("a config of one certificate");
+        let end = config.certificates["web"].not_after();
+        let closed = CertificateReport { name: "web".into(), error: "its key does not open".into() };
+        let report = NodeReport { leads: true, certificates: vec![closed], ..Default::default() };
+        let nodes = [node(1, "a", Role::Proxy, Some(report))];
+        let day = 24 * 60 * 60;
+        for (now_s, said) in [
+            (end - 15 * day, None),
+            (end - 14 * day, Some("certificate web expires in 14 days: tandemctl certificate set web")),
+            (end - 1, Some("certificate web expires in 0 days: ")),
+            (end + 1, Some("certificate web has expired: ")),
+        ] {
+            let all = warnings(&Gathered { nodes: &nodes, config: &config, revision: 0, insecure: false, now_s });
+            let expiry = all.iter().find(|w| w.contains("expire"));
+            assert_eq!(expiry.is_some(), said.is_some(), "{all:?}");
+            assert!(expiry.is_none_or(|w| said.is_some_and(|s| w.starts_with(s))), "{all:?}");
+            assert!(all.contains(&"a: certificate web: its key does not open".to_owned()), "{all:?}");
+        }
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What those who watch this node are told: what keeps it from being ready, and its metrics.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::report::leads;
 use super::service::{Admin, Plane, Rooms};
+use crate::config::model::{Certificate, Name};
 use crate::metrics::Page;
 use crate::proxy::{ListenerReport, Listening};
 
@@ -48,6 +50,11 @@ fn consensus(rooms: &Rooms, page: &mut Page<'_>) -> fmt::Result {
     one("raft_leads", "1 while this node leads and its lease runs.", leads(&rooms.control, rooms.lease).into())?;
     one("raft_applied_index", "Index of the last applied log entry.", here.applied as f64)?;
     one("raft_fatal", "1 if consensus has stopped on this node.", here.fatal.is_some().into())?;
+    let expiry =
+        |(name, c): (&Name, &Arc<Certificate>)| (vec![("certificate", name.to_string())], c.not_after() as f64);
+    let expiries = rooms.control.now().config.certificates.iter().map(expiry).collect();
+    let help = "When each certificate expires, in seconds since 1970.";
+    page.gauge("certificate_expiry_timestamp_seconds", help, expiries)?;
     let leading = here.leader == Some(here.me);
     let acked = here.quorum_acked.filter(|_| leading).map(|at| Instant::now().saturating_duration_since(at));
     let since = acked.map(|since| (vec![], since.as_secs_f64())).into_iter().collect();

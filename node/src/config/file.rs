@@ -50,6 +50,8 @@ pub struct NodeFile {
     pub grace: Duration,
     /// Where machines that watch this node ask: `/healthz`, `/readyz`, `/metrics`; `None`: nowhere.
     pub http: Option<SocketAddr>,
+    /// Where the nodes' secret is, which opens the keys of certificates; `None`: this node opens none.
+    pub secrets: Option<PathBuf>,
     /// How log lines are written.
     pub log_format: logs::Format,
     /// What is logged at start; `tandemctl log set` changes it live.
@@ -135,6 +137,7 @@ fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
     let vip = top.table("vip", problems).map_or(Some(Provider::None), |t| vip(t, problems));
     let (workers, busy_poll, grace) = top.table("proxy", problems).map_or((None, false, None), |t| proxy(t, problems));
     let http = top.table("admin", problems).and_then(|t| admin(t, problems));
+    let secrets = top.table("secrets", problems).and_then(|t| secrets(t, problems));
     let zone = zone(&mut top, problems);
     let (log_format, log_levels) = top.table("log", problems).map_or((None, None), |t| log(t, problems));
     top.finish(problems);
@@ -145,6 +148,9 @@ fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
     }
     if me.is_some_and(|m| m.role == Role::Witness) && vip.as_ref().is_some_and(|v| *v != Provider::None) {
         problems.add("vip.provider", "", "a witness holds no address", "leave [vip] out on a witness");
+    }
+    if me.is_some_and(|m| m.role == Role::Witness) && secrets.is_some() {
+        problems.add("secrets.file", "", "a witness opens no keys", "leave [secrets] out on a witness");
     }
     Some(NodeFile {
         cluster: cluster?,
@@ -160,6 +166,7 @@ fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
         zone,
         grace: grace.unwrap_or(Duration::from_secs(10)),
         http,
+        secrets,
         log_format: log_format.unwrap_or_default(),
         log_levels: log_levels.unwrap_or_else(|| logs::DEFAULT.to_owned()),
     })
@@ -315,6 +322,12 @@ fn admin(mut t: Table, problems: &mut Problems) -> Option<SocketAddr> {
     http
 }
 
+fn secrets(mut t: Table, problems: &mut Problems) -> Option<PathBuf> {
+    let file = t.required("file", "name the file that `tandemd secret` made; the same one on every proxy", problems);
+    t.finish(problems);
+    file.map(PathBuf::from)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -388,6 +401,20 @@ mod tests {
             ]
         );
         assert!(problems.iter().all(|p| !p.why.is_empty() && !p.mend.is_empty()), "{problems:?}");
+    }
+
+    #[test]
+    fn a_proxy_has_the_secret_and_a_witness_has_not() {
+        let with = |name: &str, line: &str| {
+            let file = GOOD.replace("name = \"a\"", &format!("name = \"{name}\""));
+            let file = if name == "w" { file.split("[vip]").next().unwrap().to_owned() } else { file };
+            NodeFile::parse(&format!("{file}\n[secrets]\n{line}"))
+        };
+        assert_eq!(with("a", "file = \"/etc/tandem/secret\"").unwrap().secrets, Some("/etc/tandem/secret".into()));
+        let said = with("a", "").unwrap_err().to_string();
+        assert!(said.contains("secrets.file: is missing"), "{said}");
+        let said = with("w", "file = \"/etc/tandem/secret\"").unwrap_err().to_string();
+        assert!(said.contains("secrets.file: a witness opens no keys"), "{said}");
     }
 
     #[test]
