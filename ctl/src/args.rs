@@ -1,6 +1,7 @@
 //! What can be said to tandemctl, word for word.
 
 mod route;
+mod tls;
 mod values;
 
 use std::ffi::OsString;
@@ -11,6 +12,8 @@ use clap::{ArgGroup, Parser, Subcommand};
 use tandem_proto::model::{Balance, CheckKind, CheckMethod, HashOn, Http2, ProxyProtocol, SendProxy};
 
 use values::{hash_on, node, seconds, time, time_or_off, weighted, words};
+
+pub(crate) use tls::{Certificate, Files, ListenerTls, UpstreamTls};
 
 pub(crate) use route::{Part, Request as RouteRequest, Route, What as RouteWhat};
 
@@ -85,6 +88,9 @@ pub(crate) enum Command {
     /// Addresses and ports that clients connect to.
     #[command(subcommand)]
     Listener(Listener),
+    /// Certificates that listeners and upstreams show in TLS.
+    #[command(subcommand, visible_alias = "cert")]
+    Certificate(Certificate),
     /// Addresses that one node at a time holds.
     #[command(subcommand)]
     Vip(Vip),
@@ -128,7 +134,7 @@ pub(crate) enum Upstream {
     },
     /// Change how sessions are shared out or backends are checked; what is not named stays.
     #[command(
-        group(ArgGroup::new("any").args(["balance", "hash_on", "hash_bound", "sticky", "no_sticky", "sticky_ttl", "sticky_secure", "slow_start", "zone_min_share", "check", "check_interval", "check_timeout", "check_rise", "check_fall", "check_jitter", "check_port", "check_method", "check_path", "check_host", "check_status", "check_body", "check_subprotocol", "check_echo", "eject_after", "eject_base", "eject_max", "eject_share", "send_proxy", "max_sessions", "dial_timeout", "upgrade_timeout", "response_timeout", "idle_timeout", "retries", "source_addresses"]).multiple(true).required(true)),
+        group(ArgGroup::new("any").args(["balance", "hash_on", "hash_bound", "sticky", "no_sticky", "sticky_ttl", "sticky_secure", "slow_start", "zone_min_share", "check", "check_interval", "check_timeout", "check_rise", "check_fall", "check_jitter", "check_port", "check_method", "check_path", "check_host", "check_status", "check_body", "check_subprotocol", "check_echo", "eject_after", "eject_base", "eject_max", "eject_share", "send_proxy", "tls", "tls_ca", "tls_server_name", "tls_insecure", "tls_cert", "tls_min", "no_tls", "max_sessions", "dial_timeout", "upgrade_timeout", "response_timeout", "idle_timeout", "retries", "source_addresses"]).multiple(true).required(true)),
         after_help = "Example: tandemctl upstream set chat --balance least_sessions --check http --check-path /healthz --check-status 200-299"
     )]
     Set {
@@ -209,6 +215,8 @@ pub(crate) struct How {
     /// Percent of the backends that may be out at once; one always may, and never the last.
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) eject_share: Option<u32>,
+    #[command(flatten)]
+    pub(crate) tls: UpstreamTls,
     #[command(flatten)]
     pub(crate) bounds: Bounds,
 }
@@ -364,6 +372,29 @@ pub(crate) enum Listener {
         /// HTTP/2, WebSocket over it included. Default: on with TLS, off without, where clients cannot ask for it.
         #[arg(long, value_parser = words(Http2::WORDS))]
         http2: Option<Http2>,
+        #[command(flatten)]
+        tls: ListenerTls,
+        #[command(flatten)]
+        door: Door,
+    },
+    /// Change what is named; the rest stays, and so do sessions.
+    #[command(
+        group(ArgGroup::new("any").args(["address", "http2", "tls_cert", "tls_min", "client_auth", "client_ca", "no_tls", "proxy_protocol", "proxy_from", "max_sessions"]).multiple(true).required(true)),
+        after_help = "Example: tandemctl listener set public --tls-cert web --tls-min 1.3"
+    )]
+    Set {
+        name: String,
+        /// Listen there instead.
+        #[arg(long, value_name = "ADDR")]
+        address: Option<String>,
+        /// HTTP/2, WebSocket over it included.
+        #[arg(long, value_parser = words(Http2::WORDS))]
+        http2: Option<Http2>,
+        #[command(flatten)]
+        tls: ListenerTls,
+        /// Clients speak plainly again.
+        #[arg(long, conflicts_with_all = ["tls_cert", "tls_min", "client_auth", "client_ca"])]
+        no_tls: bool,
         #[command(flatten)]
         door: Door,
     },
@@ -548,6 +579,11 @@ mod tests {
             "tandemctl upstream set chat --retries 17",
             "tandemctl upstream set chat --idle-timeout never",
             "tandemctl listener add x 1.2.3.4:5 --proxy-protocol maybe",
+            "tandemctl listener set x",
+            "tandemctl listener set x --no-tls --tls-cert web",
+            "tandemctl listener set x --tls-min 1.1",
+            "tandemctl upstream set chat --no-tls --tls",
+            "tandemctl certificate add web --chain /nowhere/chain.pem --key /nowhere/key.pem",
         ] {
             assert!(read(line).is_err(), "{line} was taken");
         }

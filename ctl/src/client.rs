@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tandem_proto::admin::v1::admin_client::AdminClient;
 use tandem_proto::admin::v1::{
-    ChangeReply, GetConfigReply, GetConfigRequest, LevelsReply, LevelsRequest, MoveVipReply, MoveVipRequest,
-    StatusReply, StatusRequest,
+    ChangeReply, GetConfigReply, GetConfigRequest, LevelsReply, LevelsRequest, MoveVipReply, MoveVipRequest, SealReply,
+    SealRequest, StatusReply, StatusRequest,
 };
 use tandem_proto::config::v1::Command;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -128,6 +128,25 @@ impl Client {
     /// What nodes log, after it was changed if `request` says so.
     pub(crate) async fn levels(&self, request: &LevelsRequest) -> Result<LevelsReply, Error> {
         self.ask(Again::Harmless, async |mut node| node.levels(request.clone()).await).await
+    }
+
+    /// A private key, sealed by the first node that can. Each is asked once: that it cannot does not change by waiting.
+    pub(crate) async fn seal(&self, request: &SealRequest) -> Result<SealReply, Error> {
+        let deadline = Instant::now() + self.patience;
+        let seal = async |mut node: AdminClient<Channel>| node.seal(request.clone()).await;
+        let (mut tried, mut denied) = (Vec::new(), None);
+        for node in &self.nodes {
+            let why = match self.attempt(node, Again::Harmless, deadline, &seal).await {
+                Attempt::Answered(reply) => return Ok(reply),
+                Attempt::Denied(why) => {
+                    denied = Some(Error::Denied { node: node.clone(), why: why.clone() });
+                    why
+                }
+                Attempt::Leads(why) | Attempt::Leaderless(why) | Attempt::Absent(why) | Attempt::Unsure(why) => why,
+            };
+            tried.push((node.clone(), why));
+        }
+        Err(denied.unwrap_or(Error::Unreachable(Unreachable { within: self.patience, tried, unsure: false })))
     }
 
     async fn ask<T>(

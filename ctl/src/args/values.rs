@@ -18,6 +18,14 @@ pub(super) fn hash_on(given: &str) -> Result<HashOn, String> {
     given.parse().map_err(|why| format!("this {why}; use one of: {}", HashOn::FORMS))
 }
 
+/// What a file says; "" says nothing.
+pub(super) fn text_file(given: &str) -> Result<String, String> {
+    if given.is_empty() {
+        return Ok(String::new());
+    }
+    std::fs::read_to_string(given).map_err(|e| format!("it cannot be read: {e}"))
+}
+
 pub(super) fn seconds(given: &str) -> Result<u32, &'static str> {
     let time = humantime::parse_duration(given).ok().filter(|time| time.subsec_nanos() == 0);
     let seconds = time.and_then(|time| u32::try_from(time.as_secs()).ok());

@@ -1,5 +1,6 @@
 //! What tandemctl can do, one file a kind of command.
 
+mod certificate;
 mod change;
 mod document;
 mod health;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::change::{Terms, make, move_vip};
 use super::task::{Look, Task};
-use super::{document, list, log, route, status};
+use super::{certificate, document, list, log, route, status};
 use crate::args::{Args, Common};
 use crate::client::Client;
 use crate::output::{Error, Reader, Told, tell};
@@ -20,6 +20,10 @@ pub(crate) async fn run(args: Args) -> ExitCode {
         Task::Look(look) => see(look, &client).await,
         Task::Change(change) => make(&client, change, terms(common)).await,
         Task::Apply(file) => match document::read(&file) {
+            Ok(change) => make(&client, change, terms(common)).await,
+            Err(refused) => Err(refused),
+        },
+        Task::PutCertificate { place, name, files } => match certificate::put(&client, place, name, files).await {
             Ok(change) => make(&client, change, terms(common)).await,
             Err(refused) => Err(refused),
         },
@@ -45,6 +49,7 @@ async fn see(look: Look, client: &Client) -> Result<Told, Error> {
         Look::Routes => route::list(client).await,
         Look::RouteTest(request) => route::test(client, &request).await,
         Look::Listeners => list::listeners(client).await,
+        Look::Certificates => certificate::list(client).await,
         Look::Vips => list::vips(client).await,
         Look::Settings => list::settings(client).await,
         Look::Document => document::show(client).await,

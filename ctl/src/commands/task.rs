@@ -7,11 +7,12 @@ use tandem_proto::admin::v1::{LevelsRequest, MoveVipRequest};
 use tandem_proto::config::v1 as pb;
 use tandem_proto::config::v1::edit::Edit;
 
+use super::certificate::Place;
 use super::route;
-use super::words::{backend, bounds, check, eject, millis, settings, several, sharing};
+use super::words::{backend, bounds, check, eject, listener_tls, millis, settings, several, sharing, upstream_tls};
 use crate::args::{
-    Backend, Backends, Command, Config, Door, Listener, Log, Part, Route, RouteRequest, RouteWhat, Settings, Upstream,
-    Vip,
+    Backend, Backends, Certificate, Command, Config, Door, Files, Listener, Log, Part, Route, RouteRequest, RouteWhat,
+    Settings, Upstream, Vip,
 };
 
 /// What a command line asks for.
@@ -27,6 +28,8 @@ pub(super) enum Task {
     Apply(PathBuf),
     /// Change a route as it is now.
     SetRoute { name: String, what: Box<RouteWhat>, clear: Vec<Part> },
+    /// Put a certificate there, once a node has sealed its key.
+    PutCertificate { place: Place, name: String, files: Files },
     /// Hand virtual IPs over.
     Move(MoveVipRequest),
     /// See what nodes log, or change it.
@@ -42,6 +45,7 @@ pub(super) enum Look {
     Routes,
     RouteTest(RouteRequest),
     Listeners,
+    Certificates,
     Vips,
     Settings,
     Document,
@@ -64,6 +68,7 @@ impl Task {
             Command::Backend(command) => Self::of_backend(command),
             Command::Route(command) => Self::of_route(command),
             Command::Listener(command) => Self::of_listener(command),
+            Command::Certificate(command) => Self::of_certificate(command),
             Command::Vip(command) => Self::of_vip(command),
             Command::Settings(Settings::Show) => Self::Look(Look::Settings),
             Command::Settings(Settings::Set(set)) => {
@@ -100,6 +105,7 @@ impl Task {
                 let with = sharing(&how.sharing);
                 let mut set = pb::SetUpstream { name: name.clone(), ..Default::default() };
                 bounds(&how.bounds, &mut set);
+                upstream_tls(&how.tls, &mut set);
                 let upstream = pb::Upstream {
                     name,
                     hash_on: with.hash_on.unwrap_or_default(),
@@ -125,6 +131,7 @@ impl Task {
                 let mut set = pb::SetUpstream { name, balance, ..sharing(&how.sharing) };
                 (set.check, set.eject) = (check(&how), eject(&how));
                 bounds(&how.bounds, &mut set);
+                upstream_tls(&how.tls, &mut set);
                 Self::one(Edit::SetUpstream(set), done)
             }
             Upstream::Rm { names } => Self::each(names, "upstream", "removed", Edit::RemoveUpstream),
@@ -193,15 +200,38 @@ impl Task {
 
     fn of_listener(command: Listener) -> Self {
         match command {
-            Listener::Add { name, address, http2, door } => {
+            Listener::Add { name, address, http2, tls, door } => {
                 let done = format!("listener {name} added on {address}");
                 let http2 = http2.map_or(0, |h| pb::Http2::from(h).into());
-                let mut listener = pb::Listener { name, address, http2, ..Default::default() };
+                let mut listener = pb::Listener { name, address, http2, tls: listener_tls(&tls), ..Default::default() };
                 open(&mut listener, door);
                 Self::one(Edit::AddListener(listener), done)
             }
+            Listener::Set { name, address, http2, tls, no_tls, door } => {
+                let done = format!("listener {name} set");
+                let set = pb::SetListener {
+                    name,
+                    address,
+                    tls: listener_tls(&tls),
+                    no_tls,
+                    http2: http2.map(Into::into),
+                    proxy_protocol: door.proxy_protocol.map(Into::into),
+                    proxy_from: (!door.proxy_from.is_empty()).then_some(pb::Networks { networks: door.proxy_from }),
+                    max_sessions: door.max_sessions,
+                };
+                Self::one(Edit::SetListener(set), done)
+            }
             Listener::Rm { names } => Self::each(names, "listener", "removed", Edit::RemoveListener),
             Listener::Ls => Self::Look(Look::Listeners),
+        }
+    }
+
+    fn of_certificate(command: Certificate) -> Self {
+        match command {
+            Certificate::Add { name, files } => Self::PutCertificate { place: Place::New, name, files },
+            Certificate::Set { name, files } => Self::PutCertificate { place: Place::Taken, name, files },
+            Certificate::Rm { names } => Self::each(names, "certificate", "removed", Edit::RemoveCertificate),
+            Certificate::Ls => Self::Look(Look::Certificates),
         }
     }
 

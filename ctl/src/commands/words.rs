@@ -6,7 +6,7 @@ use tandem_proto::admin::v1::{ListenerState, NodeStatus};
 use tandem_proto::config::v1 as pb;
 use tandem_proto::raft::v1::Role;
 
-use crate::args::{Bounds, How, Set, Sharing, Weighted};
+use crate::args::{Bounds, How, ListenerTls, Set, Sharing, UpstreamTls, Weighted};
 
 /// The check that `how` asks for; `None` if it says nothing of checks.
 pub(super) fn check(how: &How) -> Option<pb::Check> {
@@ -51,6 +51,30 @@ pub(super) fn bounds(bounds: &Bounds, set: &mut pb::SetUpstream) {
     set.idle_timeout_ms = bounds.idle_timeout.map(millis_or_off);
     set.retries = bounds.retries;
     set.source_addresses = (!bounds.source_addresses.is_empty()).then_some(pb::Addresses { addresses: sources });
+}
+
+/// The TLS that a listener is asked to speak; `None` if nothing is said of it.
+pub(super) fn listener_tls(tls: &ListenerTls) -> Option<pb::ListenerTls> {
+    let said = pb::ListenerTls {
+        certificates: tls.tls_cert.clone(),
+        min_version: tls.tls_min.map_or(0, Into::into),
+        client_auth: tls.client_auth.map_or(0, Into::into),
+        client_ca_pem: tls.client_ca.clone().unwrap_or_default(),
+    };
+    (said != pb::ListenerTls::default()).then_some(said)
+}
+
+/// Adds what is said of TLS to backends.
+pub(super) fn upstream_tls(tls: &UpstreamTls, set: &mut pb::SetUpstream) {
+    let said = pb::UpstreamTls {
+        server_name: tls.tls_server_name.clone(),
+        ca_pem: tls.tls_ca.clone(),
+        insecure: tls.tls_insecure,
+        certificate: tls.tls_cert.clone(),
+        min_version: tls.tls_min.map_or(0, Into::into),
+    };
+    set.tls = (tls.tls || said != pb::UpstreamTls::default()).then_some(said);
+    set.no_tls = tls.no_tls;
 }
 
 /// What `settings set` says.

@@ -40,6 +40,7 @@ struct Inner {
     script: Mutex<VecDeque<Say>>,
     changes: Mutex<Vec<Command>>,
     moves: Mutex<Vec<MoveVipRequest>>,
+    seals: Mutex<Vec<SealRequest>>,
     status: Mutex<StatusReply>,
     config: Mutex<GetConfigReply>,
 }
@@ -79,6 +80,10 @@ impl Node {
 
     pub(crate) fn moves(&self) -> Vec<MoveVipRequest> {
         self.inner.moves.lock().unwrap().clone()
+    }
+
+    pub(crate) fn seals(&self) -> Vec<SealRequest> {
+        self.inner.seals.lock().unwrap().clone()
     }
 
     fn next(&self) -> Say {
@@ -126,10 +131,11 @@ impl Admin for Node {
     }
 
     /// Seals whatever it gets, if it has a secret.
-    async fn seal(&self, _: Request<SealRequest>) -> Result<Response<SealReply>, Status> {
+    async fn seal(&self, request: Request<SealRequest>) -> Result<Response<SealReply>, Status> {
         if self.inner.status.lock().unwrap().answered_by == "witness" {
             return Err(Status::failed_precondition("w has no secret to seal with"));
         }
+        self.inner.seals.lock().unwrap().push(request.into_inner());
         Ok(Response::new(SealReply { sealed_key: [SEALED, b"key"].concat(), problems: Vec::new() }))
     }
 
