@@ -159,7 +159,13 @@ fn start_plane(file: &NodeFile, timers: Timers, control: &Control) -> Result<(pr
     let config = map(control.state(), |state: &Arc<State>| Arc::clone(&state.config));
     let reach = reach(control.state(), keeper.held(), absent);
     let workers = file.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let settings = proxy::Settings { workers, busy_poll: file.busy_poll, zone: file.zone.clone(), keys: None };
+    let settings = proxy::Settings {
+        workers,
+        busy_poll: file.busy_poll,
+        zone: file.zone.clone(),
+        dns: file.dns.clone(),
+        keys: None,
+    };
     let proxy = proxy::start(&settings, config, reach).map_err(Error::Proxy)?;
     Ok((proxy, keeper))
 }

@@ -24,7 +24,7 @@ const FLOORS: [(&str, u8); 11] = [
 const STRANGERS: [(&str, &str); 1] = [("proxy", "control")];
 
 /// Rooms whose time and chance are arguments.
-const PURE: [&str; 24] = [
+const PURE: [&str; 25] = [
     "control/state.rs",
     "control/standing.rs",
     "vip/lease.rs",
@@ -44,6 +44,7 @@ const PURE: [&str; 24] = [
     "proxy/probe/pause.rs",
     "proxy/headers.rs",
     "proxy/limits.rs",
+    "proxy/names/known.rs",
     "proxy/proxy_protocol.rs",
     "proxy/screen.rs",
     "proxy/tls/shown.rs",

@@ -11,6 +11,7 @@ mod floors;
 mod forms_and_restarts;
 mod limits_hold;
 mod move_vip;
+mod names_resolve;
 mod no_acknowledged_change_lost;
 mod open_files_run_out;
 mod thousand_backends;

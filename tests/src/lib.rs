@@ -4,6 +4,7 @@ pub mod admin;
 pub mod binaries;
 pub mod clock;
 pub mod cluster;
+pub mod dns;
 pub mod peers;
 pub mod story;
 pub mod subnet;

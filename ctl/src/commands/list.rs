@@ -1,9 +1,11 @@
 //! Lists: what the config names, beside what the nodes find.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use tandem_proto::Problems;
 use tandem_proto::admin::v1::{BackendReport, ListenerReport, ListenerState, StatusReply};
-use tandem_proto::model::{Backend, Balance, CheckKind, Name, State, Upstream};
+use tandem_proto::model::{Address, Backend, Balance, CheckKind, Name, State, Upstream};
 
 use super::document::{as_json, checked};
 use super::health::found;
@@ -69,16 +71,18 @@ pub(super) async fn backends(client: &Client, only: Option<&str>) -> Result<Told
         for (address, backend) in &upstream.backends {
             let zone = backend.zone.as_ref().map_or("", Name::as_str);
             let seen = seen(&status, name.as_str(), &address.to_string());
-            let sessions: u64 = seen.iter().map(|(_, b)| b.sessions).sum();
-            rows.push(vec![
-                name.to_string(),
-                address.to_string(),
-                backend.weight.to_string(),
-                state(backend, &seen),
-                or_dash(zone.to_owned()),
-                found(&seen),
-                sessions.to_string(),
-            ]);
+            let sessions = |seen: &[(String, &BackendReport)]| seen.iter().map(|(_, b)| b.sessions).sum::<u64>();
+            for (server, seen) in servers(address, &seen) {
+                rows.push(vec![
+                    name.to_string(),
+                    server,
+                    weight(address, backend),
+                    state(backend, &seen),
+                    or_dash(zone.to_owned()),
+                    found(&seen),
+                    sessions(&seen).to_string(),
+                ]);
+            }
             all.push(json!({
                 "upstream": name.as_str(),
                 "address": address.to_string(),
@@ -86,7 +90,7 @@ pub(super) async fn backends(client: &Client, only: Option<&str>) -> Result<Told
                 "state": backend.state.word(),
                 "backup": backend.backup,
                 "zone": zone,
-                "sessions": sessions,
+                "sessions": sessions(&seen),
                 "seen": seen.iter().map(|(node, b)| backend_json(node, b)).collect::<Vec<_>>(),
             }));
         }
@@ -95,13 +99,37 @@ pub(super) async fn backends(client: &Client, only: Option<&str>) -> Result<Told
     Ok(told(people, reply.revision, "backends", Value::Array(all)))
 }
 
-/// What each node finds of one backend.
+/// What each node finds of one backend, or of each server that its name stands for.
 fn seen<'a>(status: &'a StatusReply, upstream: &str, address: &str) -> Vec<(String, &'a BackendReport)> {
     reports(status)
-        .filter_map(|(node, r)| {
-            Some((node, r.backends.iter().find(|b| b.upstream == upstream && b.address == address)?))
+        .flat_map(|(node, r)| {
+            let said = |b: &&BackendReport| if b.name.is_empty() { b.address == address } else { b.name == address };
+            let found = r.backends.iter().filter(move |b| b.upstream == upstream && said(b));
+            found.map(move |b| (node.clone(), b))
         })
         .collect()
+}
+
+/// What is seen of each server behind a backend; a name that stands for none now is a line too.
+fn servers<'a>(
+    address: &Address,
+    seen: &[(String, &'a BackendReport)],
+) -> Vec<(String, Vec<(String, &'a BackendReport)>)> {
+    if address.host().is_none() || seen.is_empty() {
+        return vec![(address.to_string(), seen.to_vec())];
+    }
+    let mut all: BTreeMap<&str, Vec<(String, &BackendReport)>> = BTreeMap::new();
+    for (node, b) in seen {
+        all.entry(&b.address).or_default().push((node.clone(), b));
+    }
+    all.into_iter().map(|(server, seen)| (format!("{server} ({address})"), seen)).collect()
+}
+
+fn weight(address: &Address, backend: &Backend) -> String {
+    match address {
+        Address::Service(_) => "of DNS".to_owned(),
+        Address::Ip(_) | Address::Name { .. } => backend.weight.to_string(),
+    }
 }
 
 /// What the config says of it, and how long its sessions have where they have longest.
@@ -116,7 +144,7 @@ fn state(backend: &Backend, seen: &[(String, &BackendReport)]) -> String {
 
 fn backend_json(node: &str, b: &BackendReport) -> Value {
     json!({
-        "node": node, "up": b.up, "error": b.error, "sessions": b.sessions,
+        "node": node, "address": b.address, "up": b.up, "error": b.error, "sessions": b.sessions,
         "sessions_total": b.sessions_total, "requests_total": b.requests_total,
         "ejected_for_ms": b.ejected_for_ms, "ejections_total": b.ejections_total,
         "drain_left_ms": b.drain_left_ms,

@@ -31,6 +31,7 @@ impl Verdict {
         };
         let report_odd = |r: &NodeReport| {
             r.backends.iter().any(|b| Health::of(b) != Health::Up)
+                || r.names.iter().any(|n| !n.trouble.is_empty())
                 || r.listeners.iter().any(|l| l.state() == ListenerState::Failed)
         };
         if !status.quorum || status.leader == 0 || status.vips.iter().any(|v| v.holders.len() != 1) {
@@ -277,12 +278,13 @@ fn report_json(r: &NodeReport, behind: u64) -> Value {
         .map(|l| json!({"name": l.name, "address": l.address, "state": listener_state(l.state()), "error": l.error}));
     let backends = r.backends.iter().map(|b| {
         json!({
-            "upstream": b.upstream, "address": b.address, "up": b.up, "error": b.error, "sessions": b.sessions,
-            "sessions_total": b.sessions_total, "requests_total": b.requests_total,
+            "upstream": b.upstream, "address": b.address, "name": b.name, "up": b.up, "error": b.error,
+            "sessions": b.sessions, "sessions_total": b.sessions_total, "requests_total": b.requests_total,
             "ejected_for_ms": b.ejected_for_ms, "ejections_total": b.ejections_total,
             "drain_left_ms": b.drain_left_ms,
         })
     });
+    let names = r.names.iter().map(|n| json!({"name": n.name, "servers": n.servers, "trouble": n.trouble}));
     json!({
         "version": r.version,
         "revision": r.revision,
@@ -294,6 +296,7 @@ fn report_json(r: &NodeReport, behind: u64) -> Value {
         "fatal": r.fatal,
         "listeners": listeners.collect::<Vec<_>>(),
         "backends": backends.collect::<Vec<_>>(),
+        "names": names.collect::<Vec<_>>(),
     })
 }
 

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 use tandem_proto::admin::v1::{
-    BackendReport, GetConfigReply, ListenerReport, ListenerState, NodeReport, NodeStatus, StatusReply, VipStatus,
+    BackendReport, GetConfigReply, ListenerReport, ListenerState, NameReport, NodeReport, NodeStatus, StatusReply,
+    VipStatus,
 };
 use tandem_proto::document;
 use tandem_proto::raft::v1::{Member, Role};
@@ -132,6 +133,49 @@ async fn lists_are_documents_for_programs() {
         listeners["listeners"][0]["seen"][1],
         json!({"node": "b", "state": "failed", "error": "address in use"})
     );
+}
+
+#[tokio::test]
+async fn each_server_behind_a_name_is_a_line_and_so_is_a_name_without_any() {
+    let node = Node::start([Say::Done(13, Vec::new())]).await;
+    let text = r#"
+        [upstreams.chat]
+        backends = [{ address = "chat.internal:9000" }, { address = "lost.internal:9000" }, { address = "srv:_chat.internal" }]
+    "#;
+    node.has(GetConfigReply { revision: 12, config: Some(document::parse(text).unwrap()), ..Default::default() });
+    let backend = |name: &str, address: &str, sessions| BackendReport {
+        upstream: "chat".into(),
+        name: name.into(),
+        address: address.into(),
+        up: true,
+        sessions,
+        ..Default::default()
+    };
+    let mut status = proxy(1, "a", true, ListenerState::Bound);
+    status.report.as_mut().unwrap().backends = vec![
+        backend("chat.internal:9000", "10.0.1.1:9000", 3),
+        backend("chat.internal:9000", "10.0.1.2:9000", 4),
+        backend("srv:_chat.internal", "10.0.1.3:81", 1),
+    ];
+    let lost = NameReport { name: "lost.internal:9000".into(), servers: 0, trouble: "no address known yet".into() };
+    status.report.as_mut().unwrap().names = vec![lost];
+    node.is(StatusReply { revision: 12, leader: 1, quorum: true, nodes: vec![status], ..Default::default() });
+    let ran = tandemctl(&[&node.address], "backend ls").await;
+    let expected = "
+UPSTREAM  BACKEND                             WEIGHT  STATE   ZONE  HEALTH   SESSIONS
+chat      10.0.1.1:9000 (chat.internal:9000)  100     active  -     up       3
+chat      10.0.1.2:9000 (chat.internal:9000)  100     active  -     up       4
+chat      lost.internal:9000                  100     active  -     unknown  0
+chat      10.0.1.3:81 (srv:_chat.internal)    of DNS  active  -     up       1
+";
+    assert_eq!(format!("\n{}", ran.out), expected);
+    let json = tandemctl(&[&node.address], "backend ls --json").await.json();
+    assert_eq!(
+        (json["backends"][0]["sessions"].clone(), json["backends"][0]["seen"][1]["address"].clone()),
+        (7.into(), "10.0.1.2:9000".into())
+    );
+    let json = tandemctl(&[&node.address], "status --json").await.json();
+    assert_eq!(json["verdict"], "degraded", "a name that stands for nobody is not as it should be");
 }
 
 #[tokio::test]

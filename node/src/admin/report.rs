@@ -35,6 +35,7 @@ pub(super) fn report(who: &Who, started: Instant, rooms: &Rooms) -> pb::NodeRepo
         report.sessions = seen.sessions;
         report.listeners = seen.listeners.into_iter().map(listener).collect();
         report.backends = seen.backends.into_iter().map(backend).collect();
+        report.names = seen.names.into_iter().map(name_report).collect();
     }
     report
 }
@@ -61,6 +62,7 @@ fn backend(b: proxy::BackendReport) -> pb::BackendReport {
     pb::BackendReport {
         upstream: b.upstream.to_string(),
         address: b.address.to_string(),
+        name: b.said.host().map_or_else(String::new, |_| b.said.to_string()),
         up: b.up,
         error: b.error.unwrap_or_default(),
         ejected_for_ms: b.ejected_for.map_or(0, |left| u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1)),
@@ -69,5 +71,13 @@ fn backend(b: proxy::BackendReport) -> pb::BackendReport {
         sessions_total: b.sessions_total,
         requests_total: b.requests_total,
         drain_left_ms: b.drain_left.map(millis),
+    }
+}
+
+fn name_report(n: proxy::NameReport) -> pb::NameReport {
+    pb::NameReport {
+        name: n.name.to_string(),
+        servers: u32::try_from(n.servers).unwrap_or(u32::MAX),
+        trouble: n.trouble.unwrap_or_default(),
     }
 }

@@ -1,5 +1,7 @@
 //! The cluster in words: what is wrong, and what the next failure would do. Pure.
 
+use std::collections::BTreeMap;
+
 use tandem_proto::admin::v1::{ListenerState, NodeReport, NodeStatus, VipStatus};
 use tandem_proto::raft::v1::Role;
 
@@ -109,6 +111,7 @@ pub(super) fn warnings(g: &Gathered<'_>) -> Vec<String> {
     }
     all.extend(upstreams_down(g));
     all.extend(certificates(g));
+    all.extend(names_in_trouble(g));
     if votes.voters > 0 && votes.voters.is_multiple_of(2) {
         all.push(format!("{} voters tolerate no more failures than {}: add a witness", votes.voters, votes.voters - 1));
     }
@@ -162,6 +165,21 @@ fn upstreams_down(g: &Gathered<'_>) -> Vec<String> {
     all
 }
 
+/// A backend's name that cannot be resolved, and the nodes that cannot, a line for each trouble.
+fn names_in_trouble(g: &Gathered<'_>) -> Vec<String> {
+    let mut all: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
+    for node in g.nodes {
+        let names = node.report.iter().flat_map(|r| &r.names).filter(|n| !n.trouble.is_empty());
+        for n in names {
+            all.entry((&n.name, &n.trouble)).or_default().push(name(node));
+        }
+    }
+    let line = |((name, trouble), seen): ((&str, &str), Vec<String>)| {
+        format!("backend {name}, as seen from {}: {trouble}", seen.join(", "))
+    };
+    all.into_iter().map(line).collect()
+}
+
 /// What the next single failure would do, in words.
 pub(super) fn next_failure(g: &Gathered<'_>) -> String {
     let votes = votes(g.nodes);
@@ -199,7 +217,7 @@ pub(super) fn next_failure(g: &Gathered<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tandem_proto::admin::v1::CertificateReport;
+    use tandem_proto::admin::v1::{CertificateReport, NameReport};
     use tandem_proto::config::v1 as pb;
     use tandem_proto::raft::v1::Member;
 
@@ -292,6 +310,20 @@ mod tests {
         assert_eq!(warnings[0], "main (10.0.0.100) is held by nobody: clients cannot reach it");
         assert_eq!(warnings[1], "no quorum: config is read-only; bring back 1 of b or w");
         assert_eq!(next, "there is no quorum now: config stays read-only until b or w returns");
+    }
+
+    #[test]
+    fn a_name_that_does_not_resolve_is_told_once_for_all_who_see_it() {
+        let trouble = |held, leads| {
+            let name = NameReport { name: "chat:80".into(), servers: 1, trouble: "last answer kept".into() };
+            up(held, leads).map(|r| NodeReport { names: vec![name], ..r })
+        };
+        let (warnings, _) = told(&[
+            node(1, "a", Role::Proxy, trouble(true, true)),
+            node(2, "b", Role::Proxy, trouble(false, false)),
+            node(3, "w", Role::Witness, up(false, false)),
+        ]);
+        assert_eq!(warnings, ["backend chat:80, as seen from a, b: last answer kept"]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use tandem_proto::Problems;
 
-use crate::config::model::{Address, Config};
+use crate::config::model::Config;
 
 /// Every such setting in a config, each with what to write instead.
 pub(super) fn unserved(config: &Config) -> Problems {
@@ -17,10 +17,6 @@ pub(super) fn unserved(config: &Config) -> Problems {
         if let Some(certificate) = upstream.tls.as_ref().and_then(|tls| tls.certificate.as_ref()) {
             problems.add(format!("{path}.tls.certificate"), certificate, why, "leave it out");
         }
-        for address in upstream.backends.keys().filter(|a| !matches!(a, Address::Ip(_))) {
-            let why = "is a name, which this version does not resolve";
-            problems.add(format!("{path}.backends.{address}"), address, why, "write it like \"10.0.0.11:9000\"");
-        }
     }
     problems
 }
@@ -29,24 +25,32 @@ pub(super) fn unserved(config: &Config) -> Problems {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::*;
+    use std::sync::Arc;
 
-    fn said(text: &str) -> String {
-        let config = tandem_proto::document::parse(text).unwrap();
-        unserved(&Config::try_from(&config).unwrap()).to_string()
-    }
+    use super::*;
+    use crate::config::model::{ClientAuth, Listener, ListenerTls, Name, TlsVersion, Upstream, UpstreamTls};
 
     #[test]
     fn what_nobody_acts_on_is_refused_all_at_once() {
-        let said = said(
-            r#"
-            [upstreams.chat]
-            backends = [{ address = "chat.internal:9000" }, { address = "srv:_chat._tcp.internal" }]
-            "#,
-        );
-        let paths = ["backends.chat.internal:9000", "backends.srv:"];
+        let name = |text: &str| Name::new(text).unwrap();
+        let mut listener = Listener::at(([10, 0, 0, 1], 443).into());
+        listener.tls = Some(Arc::new(ListenerTls {
+            certificates: vec![name("web")],
+            min_version: TlsVersion::default(),
+            client_auth: ClientAuth::default(),
+            client_ca: Vec::new(),
+        }));
+        let tls = UpstreamTls { certificate: Some(name("me")), ..UpstreamTls::default() };
+        let upstream = Upstream { tls: Some(Arc::new(tls)), ..Upstream::default() };
+        let config = Config {
+            listeners: [(name("web"), listener)].into(),
+            upstreams: [(name("chat"), Arc::new(upstream))].into(),
+            ..Config::default()
+        };
+        let said = unserved(&config).to_string();
+        let paths = ["listeners.web.tls", "upstreams.chat.tls.certificate"];
         for path in paths {
-            assert!(said.contains(&format!("upstreams.chat.{path}")), "{path} in\n{said}");
+            assert!(said.contains(path), "{path} in\n{said}");
         }
         assert_eq!(said.lines().count(), paths.len(), "{said}");
     }
@@ -57,13 +61,17 @@ mod tests {
             [upstreams.chat]
             check = { kind = "http", path = "/healthz", port = 81, jitter = 20 }
             eject = { after = 3 }
-            backends = [{ address = "10.0.0.11:9000" }]
+            [[upstreams.chat.backends]]
+            address = "chat.internal:9000"
+            [[upstreams.chat.backends]]
+            address = "srv:_chat._tcp.internal"
             [upstreams.secret]
             check.kind = "tls"
             tls = { server_name = "chat.internal", min_version = "1.3" }
             [upstreams.quiet]
             check.kind = "none"
         "#;
-        assert_eq!(said(text), "");
+        let config = tandem_proto::document::parse(text).unwrap();
+        assert_eq!(unserved(&Config::try_from(&config).unwrap()).to_string(), "");
     }
 }

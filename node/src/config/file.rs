@@ -1,6 +1,6 @@
 //! `node.toml`: what this one node was told. Read whole, checked whole, every mistake reported at once.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -46,6 +46,8 @@ pub struct NodeFile {
     pub busy_poll: bool,
     /// Where this machine stands: its data plane prefers backends there. `None`: they are all alike.
     pub zone: Option<Name>,
+    /// DNS servers that backends' names are asked of; none: those of `/etc/resolv.conf`.
+    pub dns: Vec<SocketAddr>,
     /// How long live sessions may go on after the node was asked to stop.
     pub grace: Duration,
     /// Where machines that watch this node ask: `/healthz`, `/readyz`, `/metrics`; `None`: nowhere.
@@ -139,6 +141,7 @@ fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
     let http = top.table("admin", problems).and_then(|t| admin(t, problems));
     let secrets = top.table("secrets", problems).and_then(|t| secrets(t, problems));
     let zone = zone(&mut top, problems);
+    let dns = top.table("dns", problems).map_or_else(Vec::new, |t| dns(t, problems));
     let (log_format, log_levels) = top.table("log", problems).map_or((None, None), |t| log(t, problems));
     top.finish(problems);
     let me = name.as_ref().and_then(|name| peers.iter().find(|p| p.name == *name));
@@ -164,6 +167,7 @@ fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
         workers,
         busy_poll,
         zone,
+        dns,
         grace: grace.unwrap_or(Duration::from_secs(10)),
         http,
         secrets,
@@ -311,6 +315,25 @@ fn log(mut t: Table, problems: &mut Problems) -> (Option<logs::Format>, Option<S
     (format, levels)
 }
 
+/// The port is 53 where none is said.
+fn dns(mut t: Table, problems: &mut Problems) -> Vec<SocketAddr> {
+    let mut servers = Vec::new();
+    for (i, text) in t.text_list("servers", problems).into_iter().enumerate() {
+        let with_port = text.parse::<SocketAddr>().ok().filter(|a| a.port() != 0);
+        match text.parse::<IpAddr>().map(|ip| (ip, 53).into()).ok().or(with_port) {
+            Some(server) => servers.push(server),
+            None => problems.add(
+                format!("{}[{i}]", t.path("servers")),
+                text,
+                "is not an IP address, with or without a port",
+                "write it like \"10.0.0.2\" or \"10.0.0.2:5353\"",
+            ),
+        }
+    }
+    t.finish(problems);
+    servers
+}
+
 fn admin(mut t: Table, problems: &mut Problems) -> Option<SocketAddr> {
     let http = t.text("http", problems).and_then(|text| address(t.path("http"), &text, problems));
     let insecure = t.flag("insecure", problems).unwrap_or(false);
@@ -361,6 +384,15 @@ mod tests {
     }
 
     #[test]
+    fn dns_servers_are_those_of_the_system_unless_some_are_named() {
+        assert_eq!(NodeFile::parse(GOOD).unwrap().dns, []);
+        let named =
+            format!("{GOOD}\n[dns]\nservers = [\"10.0.0.2\", \"10.0.0.3:5353\", \"fd00::2\", \"[fd00::3]:5353\"]");
+        let dns: Vec<String> = NodeFile::parse(&named).unwrap().dns.iter().map(ToString::to_string).collect();
+        assert_eq!(dns, ["10.0.0.2:53", "10.0.0.3:5353", "[fd00::2]:53", "[fd00::3]:5353"]);
+    }
+
+    #[test]
     fn every_mistake_is_reported_at_once_with_path_value_and_mend() {
         let bad = r#"
             cluster = "Chat room"
@@ -379,6 +411,8 @@ mod tests {
             [log]
             format = "xml"
             levels = "loud"
+            [dns]
+            servers = ["10.0.0.2", "ns.internal"]
         "#;
         let problems = NodeFile::parse(bad).unwrap_err().into_vec();
         let paths: Vec<&str> = problems.iter().map(|p| p.path.as_str()).collect();
@@ -394,6 +428,7 @@ mod tests {
                 "peers.b.address",
                 "vip.interface",
                 "zone",
+                "dns.servers[1]",
                 "log.format",
                 "log.levels",
                 "colour",

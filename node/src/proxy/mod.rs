@@ -17,6 +17,7 @@ mod keeping;
 mod lane;
 mod limits;
 mod listener;
+mod names;
 mod peek;
 mod pipe;
 mod plane;
@@ -42,7 +43,7 @@ mod upgrade;
 mod worker;
 
 pub use plane::{Handle, Proxy, start};
-pub use settings::{Absent, BackendReport, ListenerReport, Listening, Reach, Report, Settings};
+pub use settings::{Absent, BackendReport, ListenerReport, Listening, NameReport, Reach, Report, Settings};
 pub use tls::Keys;
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,7 @@ use super::busy_poll;
 use super::descriptors::Descriptors;
 use super::dialing;
 use super::listener::{self, Presence, Sharing};
+use super::names::{Book, Names};
 use super::settings::{BackendReport, ListenerReport, Listening, Reach, Report, Settings};
 use super::steward::{Board, Steward};
 use super::table::{Registry, Table};
@@ -41,6 +42,7 @@ pub struct Handle {
     table: watch::Receiver<Arc<Table>>,
     reach: watch::Receiver<Arc<Reach>>,
     board: Arc<Board>,
+    book: Arc<Book>,
     tallies: Arc<[Arc<Tally>]>,
     descriptors: Descriptors,
 }
@@ -91,7 +93,8 @@ pub fn start(
     mut config: watch::Receiver<Arc<Config>>,
     reach: watch::Receiver<Arc<Reach>>,
 ) -> io::Result<Proxy> {
-    let mut registry = Registry::new(settings.zone.clone(), settings.keys.clone());
+    let book = Arc::<Book>::default();
+    let mut registry = Registry::new(settings.zone.clone(), settings.keys.clone(), Arc::clone(&book));
     let first = Arc::clone(&config.borrow_and_update());
     let (table_sender, table) = watch::channel(Arc::new(registry.compile(&first)));
     let tallies: Arc<[Arc<Tally>]> = (0..settings.workers.max(1)).map(|_| Arc::default()).collect();
@@ -121,6 +124,7 @@ pub fn start(
     let board = Arc::<Board>::default();
     let steward = Steward {
         registry,
+        names: Names::new(Arc::clone(&book), settings.dns.clone()),
         config,
         reach: reach.clone(),
         table: table_sender,
@@ -133,7 +137,7 @@ pub fn start(
     };
     let (stop, stopped) = oneshot::channel();
     let thread = Thread::start("steward".to_owned(), move || steward.run(stopped))?;
-    Ok(Proxy { handle: Handle { table, reach, board, tallies, descriptors }, workers, steward: (stop, thread) })
+    Ok(Proxy { handle: Handle { table, reach, board, book, tallies, descriptors }, workers, steward: (stop, thread) })
 }
 
 impl Handle {
@@ -152,6 +156,7 @@ impl Handle {
         let members = table.upstreams.values().flat_map(|u| u.members.iter().map(move |m| (u, m)));
         let backends = members.map(|(u, m)| BackendReport {
             upstream: m.backend.upstream.clone(),
+            said: m.said.clone(),
             address: m.backend.address,
             up: m.backend.is_up(),
             error: m.backend.failure(),
@@ -163,7 +168,7 @@ impl Handle {
             drain_left: m.backend.drain.left(now),
         });
         let sessions = self.tallies.iter().map(|t| t.sessions.load(Relaxed)).sum();
-        Report { listeners, backends: backends.collect(), sessions }
+        Report { listeners, backends: backends.collect(), names: self.book.report(), sessions }
     }
 
     /// Writes what the workers counted since they started.
@@ -179,6 +184,7 @@ impl Handle {
         let table = Arc::clone(&self.table.borrow());
         let secure = table.listeners.values().filter(|l| l.tls.is_some());
         tally::write_handshakes(secure.map(|l| (&l.name, &*l.handshakes)), page)?;
+        self.book.counted(page)?;
         tally::write(&self.tallies, page)
     }
 

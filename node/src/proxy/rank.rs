@@ -124,7 +124,7 @@ mod tests {
         }
         change(&mut given);
         let config = Config { upstreams: [(name("u"), Arc::new(given))].into(), ..Config::default() };
-        Arc::clone(&Registry::new(Some(name("here")), None).compile(&config).upstreams[&name("u")])
+        Arc::clone(&Registry::new(Some(name("here")), None, Arc::default()).compile(&config).upstreams[&name("u")])
     }
 
     fn at(port: u16) -> SocketAddr {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::tls::Keys;
-use crate::config::model::Name;
+use crate::config::model::{Address, Name};
 
 /// How the data plane runs on this node.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub struct Settings {
     pub zone: Option<Name>,
     /// What opens the keys of certificates; `None`: no TLS can be spoken with them here.
     pub keys: Option<Arc<dyn Keys>>,
+    /// Who is asked for the addresses of backends that are names; none: whom `/etc/resolv.conf` names.
+    pub dns: Vec<SocketAddr>,
 }
 
 /// Which virtual addresses are on other nodes now, and what that means here.
@@ -45,8 +47,10 @@ pub enum Absent {
 pub struct Report {
     /// One per listener of the config.
     pub listeners: Vec<ListenerReport>,
-    /// One per backend of the config.
+    /// One per backend of the config, and per server behind one that is a name.
     pub backends: Vec<BackendReport>,
+    /// One per name among the backends.
+    pub names: Vec<NameReport>,
     /// Open sessions, also those whose backend is no longer in the config.
     pub sessions: u64,
 }
@@ -78,6 +82,8 @@ pub enum Listening {
 pub struct BackendReport {
     /// Its upstream.
     pub upstream: Name,
+    /// How the config names it.
+    pub said: Address,
     /// Its address.
     pub address: SocketAddr,
     /// Whether the checks find it healthy.
@@ -96,4 +102,15 @@ pub struct BackendReport {
     pub requests_total: u64,
     /// When it drains: how long its sessions have left; `None`: as long as they like.
     pub drain_left: Option<Duration>,
+}
+
+/// What this node knows of a backend that is a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameReport {
+    /// How the config names it.
+    pub name: Address,
+    /// How many servers stand behind it.
+    pub servers: usize,
+    /// Why they may not be those of now; `None`: they are.
+    pub trouble: Option<String>,
 }

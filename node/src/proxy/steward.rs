@@ -1,4 +1,4 @@
-//! Keeps the workers in step with the config and with where the virtual addresses are.
+//! Keeps the workers in step with the config, with whom its names stand for, and with where the virtual addresses are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::listener::{self, Presence, Sharing};
+use super::names::Names;
 use super::probe::{self, Told};
 use super::settings::{Absent, Listening, Reach};
 use super::table::{Registry, Table};
@@ -42,6 +43,7 @@ impl Board {
 /// See the module.
 pub(super) struct Steward {
     pub(super) registry: Registry,
+    pub(super) names: Names,
     pub(super) config: watch::Receiver<Arc<Config>>,
     pub(super) reach: watch::Receiver<Arc<Reach>>,
     pub(super) table: watch::Sender<Arc<Table>>,
@@ -57,6 +59,7 @@ impl Steward {
     /// Runs until `stop` is dropped. Should the config or the reach never change again, their last word holds.
     pub(super) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
         let (mut config_known, mut reach_known) = (true, true);
+        self.names.follow(&self.config.borrow());
         self.check_backends();
         self.listen();
         loop {
@@ -65,16 +68,23 @@ impl Steward {
                 _ = &mut stop => return,
                 changed = self.config.changed(), if config_known => {
                     config_known = changed.is_ok();
-                    let config = Arc::clone(&self.config.borrow_and_update());
-                    let table = Arc::new(self.registry.compile(&config));
-                    self.table.send_replace(table);
-                    self.check_backends();
+                    self.compile();
                 }
+                () = self.names.changed() => self.compile(),
                 changed = self.reach.changed(), if reach_known => reach_known = changed.is_ok(),
                 () = sleep_until(again) => {}
             }
             self.listen();
         }
+    }
+
+    /// Puts a table in force: of the newest config, with whom its names stand for now.
+    fn compile(&mut self) {
+        let config = Arc::clone(&self.config.borrow_and_update());
+        self.names.follow(&config);
+        let table = Arc::new(self.registry.compile(&config));
+        self.table.send_replace(table);
+        self.check_backends();
     }
 
     /// One probe for each backend of the table, with its newest settings.

@@ -15,13 +15,14 @@ use super::dialing::Dialing;
 use super::headers::Scheme;
 use super::keeping::Keeping;
 use super::limits::{Count, Counted};
+use super::names::Book;
 use super::probe::Told;
 use super::rank::Rank;
 use super::route::Route;
 use super::tally::Handshakes;
 use super::tls::{self, Keys, Known};
 use crate::config::model::{
-    Address, Balance, Check, Config, Eject, HashOn, Name, ProxyProtocol, Settings, State, Timeouts,
+    self, Address, Balance, Check, Config, Eject, HashOn, Name, ProxyProtocol, Settings, State, Timeouts,
 };
 use crate::config::routing::Routes;
 
@@ -131,6 +132,8 @@ impl Upstream {
 /// A backend with what this config says of it.
 #[derive(Debug)]
 pub(super) struct Member {
+    /// How the config names it.
+    pub(super) said: Address,
     pub(super) backend: Arc<Backend>,
     pub(super) weight: NonZeroU32,
     pub(super) active: bool,
@@ -157,6 +160,7 @@ pub(super) struct Registry {
     /// Of the last config.
     dialings: BTreeMap<Name, Arc<Dialing>>,
     zone: Option<Name>,
+    names: Arc<Book>,
 }
 
 /// Things by name, as long as somebody has them.
@@ -179,33 +183,18 @@ impl<T: Default> Kept<T> {
 }
 
 impl Registry {
-    /// Of a node that stands in this zone and opens keys with these.
-    pub(super) fn new(zone: Option<Name>, keys: Option<Arc<dyn Keys>>) -> Self {
-        Self { zone, tls: Known::new(keys), ..Self::default() }
+    /// Of a node that stands in this zone, opens keys with these, and looks up in `names` who stands behind a name.
+    pub(super) fn new(zone: Option<Name>, keys: Option<Arc<dyn Keys>>, names: Arc<Book>) -> Self {
+        Self { zone, tls: Known::new(keys), names, ..Self::default() }
     }
 
-    /// Compiles a config.
+    /// Compiles a config, with what is known of its names now.
     pub(super) fn compile(&mut self, config: &Config) -> Table {
         let upstreams: BTreeMap<Name, Arc<Upstream>> = config
             .upstreams
             .iter()
             .map(|(name, u)| {
-                let member = |(address, b): (&Address, &crate::config::model::Backend)| match address {
-                    Address::Ip(address) => {
-                        let backend = self.backend(name, *address);
-                        backend.drain.tell(b.state, b.drain_within, backend::now());
-                        Some(Member {
-                            backend,
-                            weight: b.weight,
-                            active: b.state == State::Active,
-                            rank: Rank::of(b, self.zone.as_ref()),
-                            max_sessions: b.max_sessions,
-                        })
-                    }
-                    // Nobody knows yet where it is.
-                    Address::Name { .. } | Address::Service(_) => None,
-                };
-                let members: Vec<Member> = u.backends.iter().filter_map(member).collect();
+                let members = self.members(name, u);
                 let some = |rank| members.iter().any(|m| m.rank == rank);
                 let terms = u.tls.as_ref().map(|tls| self.tls.client(name, tls, config));
                 let upstream = Upstream {
@@ -261,6 +250,26 @@ impl Registry {
             keeping: Keeping::of(&config.settings),
             settings: config.settings.clone(),
         }
+    }
+
+    /// Each server once, however many backends name it: as itself rather than by a name.
+    fn members(&mut self, name: &Name, upstream: &model::Upstream) -> Vec<Member> {
+        let (mut members, mut met) = (Vec::new(), BTreeSet::new());
+        for (said, b) in &upstream.backends {
+            for server in self.names.servers(said).iter().filter(|server| met.insert(server.address)) {
+                let backend = self.backend(name, server.address);
+                backend.drain.tell(b.state, b.drain_within, backend::now());
+                members.push(Member {
+                    said: said.clone(),
+                    backend,
+                    weight: server.weight.unwrap_or(b.weight),
+                    active: b.state == State::Active,
+                    rank: if server.backup { Rank::Backup } else { Rank::of(b, self.zone.as_ref()) },
+                    max_sessions: b.max_sessions,
+                });
+            }
+        }
+        members
     }
 
     fn backend(&mut self, upstream: &Name, address: SocketAddr) -> Arc<Backend> {

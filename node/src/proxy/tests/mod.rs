@@ -12,6 +12,7 @@ mod http2;
 mod lifecycle;
 mod limits;
 mod memory;
+mod names;
 mod proxy_protocol;
 mod refusals;
 pub(super) mod rig;

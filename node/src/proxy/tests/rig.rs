@@ -127,7 +127,7 @@ impl Rig {
         let config = watch::Sender::new(Arc::new(config));
         let here = Reach { away: BTreeSet::new(), absent: Absent::CannotListen };
         let reach = watch::Sender::new(Arc::new(here));
-        let mut settings = Settings { workers: 2, busy_poll: false, zone: None, keys: None };
+        let mut settings = Settings { workers: 2, busy_poll: false, zone: None, keys: None, dns: Vec::new() };
         change(&mut settings);
         let proxy = start(&settings, config.subscribe(), reach.subscribe()).unwrap();
         let rig = Self { address, config, reach, proxy };
