@@ -9,6 +9,7 @@ mod drain;
 mod failover;
 mod floors;
 mod forms_and_restarts;
+mod keys_stay_sealed;
 mod limits_hold;
 mod move_vip;
 mod names_resolve;
