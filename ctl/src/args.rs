@@ -100,9 +100,33 @@ pub(crate) enum Command {
     /// The whole config as one document.
     #[command(subcommand)]
     Config(Config),
+    /// Proxies, taken out of service and back.
+    #[command(subcommand)]
+    Node(Node),
     /// What nodes log.
     #[command(subcommand)]
     Log(Log),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Node {
+    /// Take a proxy out of service, as before its end: it gives addresses and leadership away, is not ready (/readyz),
+    /// answers new clients 503, and keeps its sessions, for a while or until they end. Holds until it is resumed or
+    /// ends; ending it (SIGTERM) does the same by itself, within [proxy] grace of node.toml.
+    #[command(after_help = "Example: tandemctl node drain b --within 10m")]
+    Drain {
+        /// Its name.
+        name: String,
+        /// End the sessions that are left after this time. Default: never.
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        within: Option<Duration>,
+    },
+    /// Take it back into service.
+    #[command(after_help = "Example: tandemctl node resume b")]
+    Resume {
+        /// Its name.
+        name: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

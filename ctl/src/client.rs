@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tandem_proto::admin::v1::admin_client::AdminClient;
 use tandem_proto::admin::v1::{
-    ChangeReply, GetConfigReply, GetConfigRequest, LevelsReply, LevelsRequest, MoveVipReply, MoveVipRequest, SealReply,
-    SealRequest, StatusReply, StatusRequest,
+    ChangeReply, DrainReply, DrainRequest, GetConfigReply, GetConfigRequest, LevelsReply, LevelsRequest, MoveVipReply,
+    MoveVipRequest, SealReply, SealRequest, StatusReply, StatusRequest,
 };
 use tandem_proto::config::v1::Command;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -147,6 +147,11 @@ impl Client {
             tried.push((node.clone(), why));
         }
         Err(denied.unwrap_or(Error::Unreachable(Unreachable { within: self.patience, tried, unsure: false })))
+    }
+
+    /// Takes a node out of service, or back; asked twice it is still one thing.
+    pub(crate) async fn drain(&self, request: &DrainRequest) -> Result<DrainReply, Error> {
+        self.ask(Again::Harmless, async |mut node| node.drain(request.clone()).await).await
     }
 
     async fn ask<T>(

@@ -88,7 +88,7 @@ pub async fn run(file: NodeFile, levels: Levels, stop: impl Future<Output = ()>)
         }
         None => None,
     };
-    let _watch = watch.map(Watch);
+    let _watch = watch.map(Ended);
     let routes = admin.serve(doors.serve(tonic::service::RoutesBuilder::default())).routes();
     let (close, closed) = tokio::sync::oneshot::channel::<()>();
     let server = tonic::transport::Server::builder()
@@ -112,13 +112,14 @@ pub async fn run(file: NodeFile, levels: Levels, stop: impl Future<Output = ()>)
     };
     let rooms = plane.as_ref().map(|(proxy, keeper)| Plane { proxy: proxy.handle(), keeper: keeper.clone() });
     admin.open(Rooms { control: control.clone(), lease: timers.lease, plane: rooms });
+    let _attended = Ended(tokio::spawn(admin.clone().attend()).abort_handle());
 
     tokio::select! {
         () = &mut stop => {}
         ended = &mut server => return ended.unwrap_or(Ok(())).map_err(Error::Serve),
     }
     tracing::info!("stopping: handing over, then ending sessions within {:?}", file.grace);
-    admin.hand_over().await;
+    admin.leave().await;
     if let Some((proxy, keeper)) = plane {
         keeper.stop().await;
         proxy.stop(file.grace).await;
@@ -130,10 +131,10 @@ pub async fn run(file: NodeFile, levels: Levels, stop: impl Future<Output = ()>)
     Ok(())
 }
 
-/// Ends the answers to those who watch when the node ends, however it does.
-struct Watch(tokio::task::AbortHandle);
+/// A task that ends when the node does, however that comes.
+struct Ended(tokio::task::AbortHandle);
 
-impl Drop for Watch {
+impl Drop for Ended {
     fn drop(&mut self) {
         self.0.abort();
     }

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use tandem_proto::admin::v1::StatusReply;
 use tandem_tests::clock::until;
-use tandem_tests::cluster::{Cluster, Company};
+use tandem_tests::cluster::{Cluster, Company, PATIENCE};
 use tandem_tests::peers::{Backend, Session};
 
 /// Echoes on `session` until it is ended; how long after `began` that is.
@@ -48,4 +49,112 @@ async fn a_backend_that_drains_within_a_time_is_empty_by_then() {
     session_with(&cluster, "two").await.echo_within(b"again", Duration::from_secs(1)).await.unwrap();
     let shown = cluster.ctl(&["config", "show"]).await.unwrap().out;
     assert!(!shown.contains("drain_within"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_drains_gives_everything_away_and_empties() {
+    let mut cluster = Cluster::start(Company::Shared).await.unwrap();
+    let one = Backend::start(cluster.subnet.at(11, 9001), "one").await.unwrap();
+    cluster.serve(&[one.address], "tcp").await.unwrap();
+    let from = cluster.holder().await.unwrap();
+    let session = Session::open(cluster.vip()).await.unwrap();
+
+    let began = Instant::now();
+    let said = cluster.ctl(&["node", "drain", &from, "--within", "5s"]).await.unwrap();
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    assert!(said.out.contains("no new clients; 1 sessions open"), "{said:?}");
+    let to = until("another one holds the address", PATIENCE, || async {
+        cluster.holder().await.ok().filter(|holder| *holder != from)
+    })
+    .await
+    .unwrap();
+    let admin = cluster.admin().unwrap();
+    let drains = |status: &StatusReply| {
+        let of = |name: &str| status.nodes.iter().filter_map(|n| n.report.clone()).find(|r| r.name == name);
+        (of(&from).is_some_and(|r| r.draining), of(&to).is_some_and(|r| r.draining))
+    };
+    until("its status says so", PATIENCE, || async {
+        let status = admin.status().await.ok()?;
+        (drains(&status) == (true, false) && status.warnings.iter().any(|w| w.contains("node resume"))).then_some(())
+    })
+    .await
+    .unwrap();
+    let shown = cluster.ctl(&["status"]).await.unwrap().out;
+    assert!(shown.contains("DRAINING"), "{shown}");
+    // New clients come by the address, and so to the other one.
+    Session::open(cluster.vip()).await.unwrap().echo_within(b"served", Duration::from_secs(1)).await.unwrap();
+    let lasted = lasts(session, began).await;
+    assert!(lasted > Duration::from_millis(3_900), "ended after {lasted:?}, long before its time");
+    assert!(lasted < Duration::from_secs(9), "ended only after {lasted:?}");
+
+    let said = cluster.ctl(&["node", "resume", &from]).await.unwrap();
+    assert_eq!(said.code, 0, "{said:?}");
+    cluster.node(&to).unwrap().kill();
+    until("the one that came back holds the address", PATIENCE, || async {
+        cluster.holder().await.ok().filter(|holder| *holder == from)
+    })
+    .await
+    .unwrap();
+    Session::open(cluster.vip()).await.unwrap().echo_within(b"again", Duration::from_secs(1)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_that_cannot_be_is_refused_and_one_that_leaves_nobody_says_so() {
+    let mut cluster = Cluster::start(Company::Shared).await.unwrap();
+    for nobody in ["w", "z"] {
+        let said = cluster.ctl(&["node", "drain", nobody]).await.unwrap();
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.err.contains(&format!("no proxy is called {nobody:?}; known: a, b")), "{said:?}");
+    }
+    cluster.node("b").unwrap().kill();
+    let said = cluster.ctl(&["node", "drain", "b"]).await.unwrap();
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("b cannot be told: "), "{said:?}");
+    let said = cluster.ctl(&["node", "drain", "a"]).await.unwrap();
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.err.contains("no other proxy takes clients"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_node_is_a_drain() {
+    let mut cluster = Cluster::prepare(Company::Shared).await.unwrap();
+    for node in &mut cluster.nodes {
+        let file = std::fs::read_to_string(&node.config).unwrap();
+        std::fs::write(&node.config, file.replace("[proxy]\n", "[proxy]\ngrace = \"4s\"\n")).unwrap();
+        node.start().unwrap();
+    }
+    cluster.settled().await.unwrap();
+    let one = Backend::start(cluster.subnet.at(11, 9001), "one").await.unwrap();
+    cluster.serve(&[one.address], "tcp").await.unwrap();
+    let from = cluster.holder().await.unwrap();
+    let session = Session::open(cluster.vip()).await.unwrap();
+    let vip = cluster.vip();
+
+    let began = Instant::now();
+    let node = cluster.node(&from).unwrap();
+    node.ask_to_end();
+    until("another one serves the address", PATIENCE, || async {
+        let mut session = Session::open(vip).await.ok()?;
+        session.echo_within(b"served", Duration::from_secs(1)).await.ok()
+    })
+    .await
+    .unwrap();
+    let lasted = lasts(session, began).await;
+    assert!(lasted > Duration::from_secs(3), "ended after {lasted:?}, long before its time");
+    assert!(lasted < Duration::from_secs(8), "ended only after {lasted:?}");
+    assert_eq!(cluster.node(&from).unwrap().ended().await.unwrap(), 0);
+
+    // Asked twice, it does not wait.
+    cluster.node(&from).unwrap().start().unwrap();
+    cluster.settled().await.unwrap();
+    let holder = cluster.holder().await.unwrap();
+    let session = Session::open(cluster.vip()).await.unwrap();
+    let node = cluster.node(&holder).unwrap();
+    let began = Instant::now();
+    node.ask_to_end();
+    until("it is about to end", PATIENCE, || async { node.said().contains("stopping: ").then_some(()) }).await.unwrap();
+    node.ask_to_end();
+    assert_eq!(node.ended().await.unwrap(), 130);
+    assert!(began.elapsed() < Duration::from_secs(3), "it took {:?}", began.elapsed());
+    drop(session);
 }

@@ -131,3 +131,24 @@ fn names(text: &str) -> BTreeSet<String> {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     text.split(|c| !word(c)).filter(|w| w.starts_with("tandem_")).map(ToOwned::to_owned).collect()
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_drains_is_alive_and_not_ready() {
+    let cluster = watched().await;
+    let asked = cluster.subnet.at(1, 7441);
+    let answers = async |path: &str, expected: &str, part: &str| {
+        let right = async || {
+            let answer = get(asked, path).await;
+            (answer.starts_with(&format!("HTTP/1.1 {expected}")) && answer.contains(part)).then_some(())
+        };
+        until(&format!("{path} answers {expected} {part:?}"), PATIENCE, right).await.unwrap();
+    };
+    answers("/readyz", "200", "ready").await;
+    assert_eq!(cluster.ctl(&["node", "drain", "a"]).await.unwrap().code, 0);
+    answers("/readyz", "503", "draining: it takes no new clients").await;
+    answers("/healthz", "200", "alive").await;
+    answers("/metrics", "200", "tandem_draining 1").await;
+    assert_eq!(cluster.ctl(&["node", "resume", "a"]).await.unwrap().code, 0);
+    answers("/readyz", "200", "ready").await;
+    answers("/metrics", "200", "tandem_draining 0").await;
+}

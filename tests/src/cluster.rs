@@ -288,8 +288,13 @@ impl Node {
     /// # Errors
     /// It does not end in time.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
-        self.signal(libc::SIGTERM);
+        self.ask_to_end();
         self.ended().await.map(|_| ())
+    }
+
+    /// SIGTERM, without waiting.
+    pub fn ask_to_end(&self) {
+        self.signal(libc::SIGTERM);
     }
 
     /// SIGSTOP: it hangs.

@@ -1,12 +1,14 @@
-//! Asks for a change, or a move, and tells what became of it.
+//! Asks for a change, a move or a drain, and tells what became of it.
+
+use std::time::Duration;
 
 use serde_json::json;
 use tandem_proto::Problems;
-use tandem_proto::admin::v1::MoveVipRequest;
 use tandem_proto::admin::v1::change_reply::Outcome;
+use tandem_proto::admin::v1::{DrainRequest, MoveVipRequest};
 use tandem_proto::config::v1 as pb;
 
-use super::task::Change;
+use super::task::{Change, ending};
 use crate::client::{Client, Error as ClientError};
 use crate::output::{Doubt, Error, Told};
 
@@ -63,4 +65,20 @@ pub(super) async fn move_vip(client: &Client, request: MoveVipRequest) -> Result
         programs: json!({"from": reply.from, "to": reply.to, "took_ms": reply.took_ms}),
         notes: Vec::new(),
     })
+}
+
+/// Takes a node out of service, or back.
+pub(super) async fn drain(client: &Client, request: DrainRequest) -> Result<Told, Error> {
+    let reply = client.drain(&request).await?;
+    let DrainRequest { node, resume, within_ms } = request;
+    let people = if resume {
+        format!("{node} is in service again\n")
+    } else {
+        let ending = ending(within_ms.map(Duration::from_millis));
+        format!("{node} draining: no new clients; {} sessions open{ending}; see: tandemctl status\n", reply.sessions)
+    };
+    let programs = json!({
+        "node": node, "draining": !resume, "sessions": reply.sessions, "within_ms": within_ms, "notes": reply.notes,
+    });
+    Ok(Told { people, programs, notes: reply.notes })
 }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 
-use super::change::{Terms, make, move_vip};
+use super::change::{Terms, drain, make, move_vip};
 use super::task::{Look, Task};
 use super::{certificate, document, list, log, route, status};
 use crate::args::{Args, Common};
@@ -36,6 +36,7 @@ pub(crate) async fn run(args: Args) -> ExitCode {
             Err(refused) => Err(refused),
         },
         Task::Move(request) => move_vip(&client, request).await,
+        Task::Drain(request) => drain(&client, request).await,
         Task::Levels(request) => log::levels(&client, &request).await,
     };
     tell(reader, outcome)

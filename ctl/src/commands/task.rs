@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tandem_proto::admin::v1::{LevelsRequest, MoveVipRequest};
+use tandem_proto::admin::v1::{DrainRequest, LevelsRequest, MoveVipRequest};
 use tandem_proto::config::v1 as pb;
 use tandem_proto::config::v1::edit::Edit;
 
@@ -11,8 +11,8 @@ use super::certificate::Place;
 use super::route;
 use super::words::{backend, bounds, check, eject, listener_tls, millis, settings, several, sharing, upstream_tls};
 use crate::args::{
-    Backend, Backends, Certificate, Command, Config, Door, Files, Listener, Log, Part, Route, RouteRequest, RouteWhat,
-    Settings, Upstream, Vip,
+    Backend, Backends, Certificate, Command, Config, Door, Files, Listener, Log, Node, Part, Route, RouteRequest,
+    RouteWhat, Settings, Upstream, Vip,
 };
 
 /// What a command line asks for.
@@ -32,6 +32,8 @@ pub(super) enum Task {
     PutCertificate { place: Place, name: String, files: Files },
     /// Hand virtual IPs over.
     Move(MoveVipRequest),
+    /// Take a node out of service, or back.
+    Drain(DrainRequest),
     /// See what nodes log, or change it.
     Levels(LevelsRequest),
 }
@@ -76,6 +78,13 @@ impl Task {
             }
             Command::Config(Config::Show) => Self::Look(Look::Document),
             Command::Config(Config::Apply { file }) => Self::Apply(file),
+            Command::Node(Node::Drain { name, within }) => {
+                let within_ms = within.map(|within| u64::from(millis(within)));
+                Self::Drain(DrainRequest { node: name, resume: false, within_ms })
+            }
+            Command::Node(Node::Resume { name }) => {
+                Self::Drain(DrainRequest { node: name, resume: true, within_ms: None })
+            }
             Command::Log(Log::Show) => Self::Levels(LevelsRequest::default()),
             Command::Log(Log::Set { levels, on }) => {
                 Self::Levels(LevelsRequest { levels, node: on.unwrap_or_default() })
@@ -251,7 +260,7 @@ impl Task {
 }
 
 /// What becomes of the sessions that are left, if they are given a time.
-fn ending(within: Option<Duration>) -> String {
+pub(super) fn ending(within: Option<Duration>) -> String {
     within.map_or_else(String::new, |within| {
         format!("; those that are left are ended after {}", humantime::format_duration(within))
     })

@@ -7,7 +7,7 @@ use tandem_proto::admin::v1::{ListenerState, NodeReport, NodeStatus, StatusReply
 use tandem_proto::raft::v1::Role;
 
 use super::health::{self, Health};
-use super::words::{listener_state, node_name, or_dash, role};
+use super::words::{left, listener_state, node_name, or_dash, role};
 use crate::output::{Ink, Tone, table};
 
 /// As many backends are named as a screen has room for.
@@ -27,7 +27,8 @@ enum Verdict {
 impl Verdict {
     fn of(status: &StatusReply) -> Self {
         let node_odd = |n: &NodeStatus| {
-            !n.reachable || behind(status, n) > 0 || n.report.as_ref().is_none_or(|r| !r.fatal.is_empty())
+            let unfit = |r: &NodeReport| r.draining || !r.fatal.is_empty();
+            !n.reachable || behind(status, n) > 0 || n.report.as_ref().is_none_or(unfit)
         };
         let report_odd = |r: &NodeReport| {
             r.backends.iter().any(|b| Health::of(b) != Health::Up)
@@ -135,7 +136,7 @@ fn nodes(status: &StatusReply) -> String {
             node_name(node),
             node.member.as_ref().map_or_else(|| "-".to_owned(), |m| m.address.clone()),
             role(node).to_owned(),
-            state(status, node).to_owned(),
+            state(status, node),
             revision,
             of_proxy(|r| r.sessions.to_string()),
             of_proxy(|r| r.held.join(", ")),
@@ -144,7 +145,17 @@ fn nodes(status: &StatusReply) -> String {
     table(&["NODE", "ADDRESS", "ROLE", "STATE", "REVISION", "SESSIONS", "HOLDS"], rows.collect())
 }
 
-fn state(status: &StatusReply, node: &NodeStatus) -> &'static str {
+fn state(status: &StatusReply, node: &NodeStatus) -> String {
+    let draining = node.report.as_ref().filter(|r| r.draining);
+    let time = draining.and_then(|r| r.drain_left_ms).map(|ms| format!(", {}", left(ms)));
+    let base = role_in_quorum(status, node);
+    match draining {
+        Some(_) => format!("{base} DRAINING{}", time.unwrap_or_default()),
+        None => base.to_owned(),
+    }
+}
+
+fn role_in_quorum(status: &StatusReply, node: &NodeStatus) -> &'static str {
     let leads = status.leader != 0 && node.member.as_ref().is_some_and(|m| m.id == status.leader);
     match &node.report {
         _ if !node.reachable => "UNREACHABLE",
@@ -264,7 +275,7 @@ fn node_json(status: &StatusReply, node: &NodeStatus) -> Value {
         "id": member.id,
         "address": member.address,
         "role": role(node),
-        "state": state(status, node).to_lowercase(),
+        "state": role_in_quorum(status, node).to_lowercase(),
         "reachable": node.reachable,
         "voter": node.voter,
         "report": node.report.as_ref().map(|r| report_json(r, behind(status, node))),
@@ -292,6 +303,8 @@ fn report_json(r: &NodeReport, behind: u64) -> Value {
         "applied": r.applied,
         "uptime_ms": r.uptime_ms,
         "sessions": r.sessions,
+        "draining": r.draining,
+        "drain_left_ms": r.drain_left_ms,
         "held": r.held,
         "fatal": r.fatal,
         "listeners": listeners.collect::<Vec<_>>(),

@@ -237,3 +237,21 @@ async fn how_sessions_are_shared_out() {
     let [Edit::SetBackend(set)] = edits.as_slice() else { panic!("{edits:?}") };
     assert_eq!((set.weight, set.backup, set.zone.as_deref()), (None, Some(false), Some("c")));
 }
+
+#[tokio::test]
+async fn a_node_is_taken_out_of_service_and_back() {
+    let node = Node::start([Say::Done(4, Vec::new())]).await;
+    let ran = tandemctl(&[&node.address], "node drain a --within 10m").await;
+    let done = "a draining: no new clients; 17 sessions open; those that are left are ended after 10m; see: tandemctl status\n";
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (0, done, ""));
+    let ran = tandemctl(&[&node.address], "node drain b").await;
+    assert_eq!(ran.out, "b draining: no new clients; 17 sessions open; see: tandemctl status\n");
+    assert_eq!(ran.err, "note: no other proxy takes clients\n");
+    assert_eq!(tandemctl(&[&node.address], "node resume b").await.out, "b is in service again\n");
+    let ran = tandemctl(&[&node.address], "node drain z").await;
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    assert!(ran.err.contains("no proxy is called \"z\"; known: a, b"), "{}", ran.err);
+    let asked: Vec<_> = node.drains().into_iter().map(|d| (d.node, d.resume, d.within_ms)).collect();
+    let expected = [("a", false, Some(600_000)), ("b", false, None), ("b", true, None), ("z", false, None)];
+    assert_eq!(asked, expected.map(|(node, resume, within)| (node.to_owned(), resume, within)));
+}

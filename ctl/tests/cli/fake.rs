@@ -8,8 +8,8 @@ use serde_json::Value;
 use tandem_proto::admin::v1::admin_server::{Admin, AdminServer};
 use tandem_proto::admin::v1::change_reply::{Done, Outcome, Refused};
 use tandem_proto::admin::v1::{
-    ChangeReply, GetConfigReply, GetConfigRequest, LevelsReply, LevelsRequest, MoveVipReply, MoveVipRequest,
-    NodeLevels, SealReply, SealRequest, StatusReply, StatusRequest,
+    ChangeReply, DrainReply, DrainRequest, GetConfigReply, GetConfigRequest, LevelsReply, LevelsRequest, MoveVipReply,
+    MoveVipRequest, NodeLevels, SealReply, SealRequest, StatusReply, StatusRequest,
 };
 use tandem_proto::config::v1::{Command, Problem};
 use tandem_proto::model::SEALED;
@@ -41,6 +41,7 @@ struct Inner {
     changes: Mutex<Vec<Command>>,
     moves: Mutex<Vec<MoveVipRequest>>,
     seals: Mutex<Vec<SealRequest>>,
+    drains: Mutex<Vec<DrainRequest>>,
     status: Mutex<StatusReply>,
     config: Mutex<GetConfigReply>,
 }
@@ -84,6 +85,10 @@ impl Node {
 
     pub(crate) fn seals(&self) -> Vec<SealRequest> {
         self.inner.seals.lock().unwrap().clone()
+    }
+
+    pub(crate) fn drains(&self) -> Vec<DrainRequest> {
+        self.inner.drains.lock().unwrap().clone()
     }
 
     fn next(&self) -> Say {
@@ -137,6 +142,17 @@ impl Admin for Node {
         }
         self.inner.seals.lock().unwrap().push(request.into_inner());
         Ok(Response::new(SealReply { sealed_key: [SEALED, b"key"].concat(), problems: Vec::new() }))
+    }
+
+    /// Known nodes have 17 sessions; b is the only other one that takes clients.
+    async fn drain(&self, request: Request<DrainRequest>) -> Result<Response<DrainReply>, Status> {
+        let ask = request.into_inner();
+        self.inner.drains.lock().unwrap().push(ask.clone());
+        match ask.node.as_str() {
+            "a" => Ok(Response::new(DrainReply { sessions: 17, notes: Vec::new() })),
+            "b" => Ok(Response::new(DrainReply { sessions: 17, notes: vec!["no other proxy takes clients".into()] })),
+            other => Err(Status::invalid_argument(format!("no proxy is called {other:?}; known: a, b"))),
+        }
     }
 
     /// Two nodes that log what they are told, or warnings; a third is away.

@@ -1,6 +1,7 @@
 //! Answers the operator's questions and carries out changes: the only way anything changes.
 
 mod http;
+mod leaving;
 mod peers;
 mod report;
 mod sealing;

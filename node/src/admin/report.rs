@@ -8,11 +8,12 @@ use crate::control::Control;
 use crate::proxy;
 use crate::secrets::Secrets;
 
+use super::leaving::Leaving;
 use super::sealing;
 use super::service::{Rooms, Who};
 
 /// This node's own view, now.
-pub(super) fn report(who: &Who, started: Instant, rooms: &Rooms) -> pb::NodeReport {
+pub(super) fn report(who: &Who, started: Instant, leaving: Leaving, rooms: &Rooms) -> pb::NodeReport {
     let here = rooms.control.here();
     let mut report = pb::NodeReport {
         name: who.name.clone(),
@@ -23,6 +24,7 @@ pub(super) fn report(who: &Who, started: Instant, rooms: &Rooms) -> pb::NodeRepo
         leader: here.leader.unwrap_or(0),
         term: here.term,
         leads: leads(&rooms.control, rooms.lease),
+        draining: leaving != Leaving::No,
         fatal: here.fatal.unwrap_or_default(),
         ..Default::default()
     };
@@ -33,6 +35,7 @@ pub(super) fn report(who: &Who, started: Instant, rooms: &Rooms) -> pb::NodeRepo
         report.held = plane.keeper.held().borrow().iter().map(ToString::to_string).collect();
         let seen = plane.proxy.report();
         report.sessions = seen.sessions;
+        report.drain_left_ms = seen.drain_left.map(millis);
         report.listeners = seen.listeners.into_iter().map(listener).collect();
         report.backends = seen.backends.into_iter().map(backend).collect();
         report.names = seen.names.into_iter().map(name_report).collect();

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tandem_proto::Problems;
 use tandem_proto::admin::v1 as pb;
 use tandem_proto::config::v1::{Command, Listener};
+use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::config::model::Config;
@@ -16,8 +17,9 @@ use crate::proxy;
 use crate::secrets::Secrets;
 use crate::vip::Keeper;
 
+use super::leaving::Leaving;
 use super::peers::Peers;
-use super::report::{leads, report};
+use super::report::report;
 use super::sealing::{plain_keys, seal};
 use super::status::{self, Gathered};
 use super::unserved::unserved;
@@ -72,12 +74,14 @@ struct Shared {
     started: Instant,
     rooms: OnceLock<Rooms>,
     peers: Peers,
+    leaving: watch::Sender<Leaving>,
 }
 
 impl Admin {
     /// Services of a node that is still starting.
     pub fn new(who: Who) -> Self {
-        let shared = Shared { who, started: Instant::now(), rooms: OnceLock::new(), peers: Peers::default() };
+        let (rooms, peers, leaving) = (OnceLock::new(), Peers::default(), watch::Sender::default());
+        let shared = Shared { who, started: Instant::now(), rooms, peers, leaving };
         Self { shared: Arc::new(shared) }
     }
 
@@ -100,33 +104,32 @@ impl Admin {
         self.shared.rooms.get().ok_or_else(starting)
     }
 
-    /// Gives the addresses and the leadership to another proxy, if this node has them and there is one: the polite end.
-    pub async fn hand_over(&self) {
-        let Ok(rooms) = self.rooms() else { return };
-        if !leads(&rooms.control, rooms.lease) {
-            return;
-        }
-        for next in self.standbys(rooms).await {
-            match self.move_to(rooms, &next).await {
-                Ok(took) => return tracing::info!(to = %next.name, ?took, "handed over"),
-                Err(e) => tracing::warn!(to = %next.name, "did not take over: {}", e.message()),
-            }
-        }
+    /// Whether this node leaves.
+    pub(super) fn leaving(&self) -> &watch::Sender<Leaving> {
+        &self.shared.leaving
+    }
+
+    pub(super) fn peers(&self) -> &Peers {
+        &self.shared.peers
+    }
+
+    fn report(&self, rooms: &Rooms) -> pb::NodeReport {
+        report(&self.shared.who, self.shared.started, *self.leaving().borrow(), rooms)
     }
 
     /// The other proxies that answer now, the one with the longest log first.
-    async fn standbys(&self, rooms: &Rooms) -> Vec<Member> {
+    pub(super) async fn standbys(&self, rooms: &Rooms) -> Vec<Member> {
         let candidates = ranked(&rooms.control);
         let answers =
             self.shared.peers.ask(&candidates, |mut c| async move { c.report(pb::ReportRequest {}).await }).await;
         let fit = |(m, answer): (Member, Result<pb::NodeReport, Status>)| {
-            answer.is_ok_and(|r| r.fatal.is_empty()).then_some(m)
+            answer.is_ok_and(|r| r.fatal.is_empty() && !r.draining).then_some(m)
         };
         candidates.into_iter().zip(answers).filter_map(fit).collect()
     }
 
     /// Release here → transfer → the other claims. The addresses are nobody's in between, about 10 ms.
-    async fn move_to(&self, rooms: &Rooms, to: &Member) -> Result<Duration, Status> {
+    pub(super) async fn move_to(&self, rooms: &Rooms, to: &Member) -> Result<Duration, Status> {
         let start = Instant::now();
         if let Some(plane) = &rooms.plane {
             // While it may still be here nobody else may claim it, and a transfer does not wait for the lease.
@@ -171,14 +174,14 @@ impl Admin {
         }
     }
 
-    async fn gather(&self, rooms: &Rooms) -> Vec<pb::NodeStatus> {
+    pub(super) async fn gather(&self, rooms: &Rooms) -> Vec<pb::NodeStatus> {
         let here = rooms.control.here();
         let members: Vec<Member> = here.members.values().cloned().collect();
         let others: Vec<Member> = members.iter().filter(|m| m.id != here.me).cloned().collect();
         let answers = self.shared.peers.ask(&others, |mut c| async move { c.report(pb::ReportRequest {}).await }).await;
         let mut reports: Vec<(u64, Option<pb::NodeReport>)> =
             others.iter().map(|m| m.id).zip(answers.into_iter().map(Result::ok)).collect();
-        reports.push((here.me, Some(report(&self.shared.who, self.shared.started, rooms))));
+        reports.push((here.me, Some(self.report(rooms))));
         let status = |m: &Member| {
             let report = reports.iter().find(|(id, _)| *id == m.id).and_then(|(_, r)| r.clone());
             pb::NodeStatus {
@@ -403,6 +406,10 @@ impl pb::admin_server::Admin for Admin {
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Response::new(pb::LevelsReply { nodes }))
     }
+
+    async fn drain(&self, request: Request<pb::DrainRequest>) -> Result<Response<pb::DrainReply>, Status> {
+        self.drain_anywhere(self.rooms()?, request.into_inner()).await.map(Response::new)
+    }
 }
 
 #[tonic::async_trait]
@@ -411,8 +418,12 @@ impl pb::peer_server::Peer for Admin {
         self.set_levels_here(&request.into_inner()).map(Response::new)
     }
 
+    async fn drain_here(&self, request: Request<pb::DrainRequest>) -> Result<Response<pb::DrainReply>, Status> {
+        Self::drain_here(self, &request.into_inner()).map(Response::new)
+    }
+
     async fn report(&self, _: Request<pb::ReportRequest>) -> Result<Response<pb::NodeReport>, Status> {
-        Ok(Response::new(report(&self.shared.who, self.shared.started, self.rooms()?)))
+        Ok(Response::new(self.report(self.rooms()?)))
     }
 
     async fn try_bind(&self, request: Request<pb::TryBindRequest>) -> Result<Response<pb::TryBindReply>, Status> {

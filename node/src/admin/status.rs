@@ -97,6 +97,9 @@ pub(super) fn warnings(g: &Gathered<'_>) -> Vec<String> {
         if !r.fatal.is_empty() {
             all.push(format!("{}: consensus stopped ({}); mend its disk and restart tandemd", name(n), r.fatal));
         }
+        if r.draining {
+            all.push(format!("{0} takes no new clients: tandemctl node resume {0}, or end it", name(n)));
+        }
         if r.revision < g.revision {
             all.push(format!(
                 "{} is {} behind (revision {}): see its log",
@@ -190,7 +193,7 @@ pub(super) fn next_failure(g: &Gathered<'_>) -> String {
     let standby: Vec<String> = g
         .nodes
         .iter()
-        .filter(|n| is_proxy(n) && n.report.as_ref().is_some_and(|r| r.fatal.is_empty()))
+        .filter(|n| is_proxy(n) && n.report.as_ref().is_some_and(|r| r.fatal.is_empty() && !r.draining))
         .map(name)
         .filter(|n| !holders.contains(n))
         .collect();
@@ -283,6 +286,18 @@ mod tests {
             assert!(expiry.is_none_or(|w| said.is_some_and(|s| w.starts_with(s))), "{all:?}");
             assert!(all.contains(&"a: certificate web: its key does not open".to_owned()), "{all:?}");
         }
+    }
+
+    #[test]
+    fn one_that_drains_is_no_standby() {
+        let draining = up(false, false).map(|r| NodeReport { draining: true, ..r });
+        let (warnings, next) = told(&[
+            node(1, "a", Role::Proxy, up(true, true)),
+            node(2, "b", Role::Proxy, draining),
+            node(3, "w", Role::Witness, up(false, false)),
+        ]);
+        assert_eq!(warnings, ["b takes no new clients: tandemctl node resume b, or end it"]);
+        assert_eq!(next, "if a fails the address is lost: no other proxy is up; config stays writable");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::leaving::Leaving;
 use super::report::leads;
 use super::service::{Admin, Plane, Rooms};
 use crate::config::model::{Certificate, Name};
@@ -16,9 +17,14 @@ pub(super) fn obstacles(admin: &Admin) -> Vec<String> {
         Ok(rooms) => rooms,
         Err(e) => return vec![e.message().to_owned()],
     };
+    let leaving = match *admin.leaving().borrow() {
+        Leaving::No => None,
+        Leaving::Draining { .. } => Some("draining: it takes no new clients".to_owned()),
+        Leaving::Ending => Some("this node is about to end".to_owned()),
+    };
     let fatal = rooms.control.here().fatal.map(|why| format!("consensus stopped: {why}"));
     let listeners = rooms.plane.iter().flat_map(|plane| plane.proxy.report().listeners);
-    fatal.into_iter().chain(listeners.filter_map(|l| obstacle(&l))).collect()
+    leaving.into_iter().chain(fatal).chain(listeners.filter_map(|l| obstacle(&l))).collect()
 }
 
 fn obstacle(l: &ListenerReport) -> Option<String> {
@@ -65,6 +71,7 @@ fn consensus(rooms: &Rooms, page: &mut Page<'_>) -> fmt::Result {
 fn traffic(plane: &Plane, page: &mut Page<'_>) -> fmt::Result {
     let seen = plane.proxy.report();
     page.gauge("sessions_open", "Open sessions.", vec![(vec![], seen.sessions as f64)])?;
+    page.gauge("draining", "1 while this node takes no new clients.", vec![(vec![], seen.draining.into())])?;
     plane.proxy.counted(page)?;
     let held = plane.keeper.held().borrow().iter().map(|ip| (vec![("address", ip.to_string())], 1.0)).collect();
     page.gauge("vip_held", "1 for each virtual address this node holds.", held)?;

@@ -1,6 +1,6 @@
 //! One client's connection: HTTP requests one after the other, until it closes or becomes a session.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::fmt;
 use std::future::poll_fn;
@@ -114,6 +114,11 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// What takes no new requests and sessions any more, of what this client came in by.
+    fn draining(&self) -> Option<Error> {
+        self.worker.is_draining().then_some(Error::Draining("this node"))
+    }
+
     /// From here on the bytes between this client and the backend that accepted it are a session. `early` was read of
     /// the client already; `with` is kept as long as the session lasts.
     pub(super) fn session<G: Unpin + 'static>(&self, socket: Stream, early: Bytes, accepted: Accepted, with: G) {
@@ -131,6 +136,8 @@ struct Conversation {
     caller: Caller,
     exchange: Rc<Exchange>,
     accepted: RefCell<Option<Accepted>>,
+    /// What is answered now is one.
+    handshake: Cell<bool>,
 }
 
 /// Serves a client until its connection ends or is handed to a session.
@@ -185,7 +192,7 @@ pub(super) async fn serve(worker: Rc<Worker>, arrival: Arrival, alive: Alive) {
     drop(table);
     let exchange = Rc::<Exchange>::default();
     let screened = Screened::new(socket, patience, Rc::clone(&exchange));
-    let talk = Rc::new(Conversation { caller, exchange, accepted: RefCell::default() });
+    let talk = Rc::new(Conversation { caller, exchange, accepted: RefCell::default(), handshake: Cell::default() });
     let served = Rc::clone(&talk);
     let service = service_fn(move |request| {
         let talk = Rc::clone(&served);
@@ -207,7 +214,9 @@ pub(super) async fn serve(worker: Rc<Worker>, arrival: Arrival, alive: Alive) {
         if ending.borrow().left.contains(&local) {
             return;
         }
-        if ending.borrow().stopping {
+        let over = ending.borrow().stopping || ending.borrow().draining;
+        // One that is told so says "Connection: close", which no 101 may; a handshake is a connection's last request anyway.
+        if over && !talk.handshake.get() {
             Pin::new(&mut connection).graceful_shutdown();
         }
     };
@@ -265,10 +274,12 @@ async fn secure(caller: &Caller, socket: TcpStream) -> Option<Stream> {
 /// Answers one request of HTTP/1.
 async fn converse(talk: &Conversation, exchange: OpenExchange, request: Request<Incoming>) -> Response<Reply> {
     let websocket = asks_websocket(&request);
+    talk.handshake.set(websocket);
     let (mut response, accepted) = answer(&talk.caller, request, || talk.exchange.refusal()).await;
     *talk.accepted.borrow_mut() = accepted;
-    if talk.exchange.refusal().is_some() || (websocket && response.status() != StatusCode::SWITCHING_PROTOCOLS) {
-        // The screen stopped reading; this connection cannot be HTTP again.
+    let last = websocket || talk.caller.draining().is_some();
+    if talk.exchange.refusal().is_some() || (last && response.status() != StatusCode::SWITCHING_PROTOCOLS) {
+        // The screen stopped reading, so that this connection cannot be HTTP again; or the client shall go elsewhere.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response.map(|body| body.during(exchange))
@@ -290,7 +301,8 @@ pub(super) async fn answer(
     // Nothing is cloned for a line that nobody asked for. Never the query: people put tokens there.
     let line = tracing::enabled!(target: "access", tracing::Level::DEBUG)
         .then(|| (Instant::now(), request.method().clone(), request.uri().path().to_owned()));
-    let (taken, answered) = match route(caller, &request, websocket) {
+    let taken = caller.draining().map_or_else(|| route(caller, &request, websocket), Err);
+    let (taken, answered) = match taken {
         Ok(taken) => {
             let answered = follow(caller, &taken, request, websocket).await;
             (Some(taken), answered)
@@ -392,7 +404,7 @@ async fn follow(
 
 fn explain(caller: &Caller, error: &Error) -> Response<Reply> {
     let (status, client, listener) = (error.status(), caller.client, &caller.listener.name);
-    if matches!(error, Error::Limited(_)) {
+    if matches!(error, Error::Limited(_) | Error::Draining(_)) {
         // A storm of them must not become one of lines; the metrics count them.
         tracing::debug!(%client, %listener, status = status.as_u16(), reason = %error, "refused");
     } else if error.is_clients() {
@@ -405,7 +417,7 @@ fn explain(caller: &Caller, error: &Error) -> Response<Reply> {
         Error::Version => {
             response.headers_mut().insert("sec-websocket-version", HeaderValue::from_static("13"));
         }
-        Error::NobodyUp(_) => {
+        Error::NobodyUp(_) | Error::Draining(_) => {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         Error::Limited(refusal) => {

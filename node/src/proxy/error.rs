@@ -36,6 +36,9 @@ pub(super) enum Error {
     /// Its body began but nothing more of it came. The client must send on.
     #[error("nothing of the body came within {0:?}")]
     Slow(Duration),
+    /// The operator takes this place out of service. The client must connect again, elsewhere if it can.
+    #[error("{0} takes no new clients: it is being taken out of service")]
+    Draining(&'static str),
     /// A limit is reached. The client must wait; the operator may raise it.
     #[error("{0}")]
     Limited(#[from] Refusal),
@@ -87,7 +90,7 @@ impl Error {
         match self {
             Self::NoRoute { .. } => StatusCode::NOT_FOUND,
             Self::Origin { .. } => StatusCode::FORBIDDEN,
-            Self::NobodyUp(_) | Self::Limited(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NobodyUp(_) | Self::Limited(_) | Self::Draining(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Tried { failure: Failure::Silent(_), .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Tried { .. } => StatusCode::BAD_GATEWAY,
             Self::Handshake(_) | Self::Request(_) => StatusCode::BAD_REQUEST,

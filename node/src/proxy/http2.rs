@@ -131,7 +131,8 @@ pub(super) async fn serve<G>(caller: Caller, socket: Stream, alive: G) {
         if ending.borrow().left.contains(&local) {
             break;
         }
-        if ending.borrow().stopping {
+        let over = ending.borrow().stopping || ending.borrow().draining;
+        if over {
             connection.as_mut().graceful_shutdown();
         }
     }

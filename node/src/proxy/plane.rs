@@ -18,6 +18,7 @@ use super::backend;
 use super::busy_poll;
 use super::descriptors::Descriptors;
 use super::dialing;
+use super::drain::Drain;
 use super::listener::{self, Presence, Sharing};
 use super::names::{Book, Names};
 use super::settings::{BackendReport, ListenerReport, Listening, Reach, Report, Settings};
@@ -25,7 +26,7 @@ use super::steward::{Board, Steward};
 use super::table::{Registry, Table};
 use super::tally::{self, Tally};
 use super::worker::{Order, Shared, Worker};
-use crate::config::model::Config;
+use crate::config::model::{Config, State};
 use crate::metrics::Page;
 
 /// A running data plane. Dropping it ends every session at once; [`Proxy::stop`] is the polite way.
@@ -45,6 +46,9 @@ pub struct Handle {
     book: Arc<Book>,
     tallies: Arc<[Arc<Tally>]>,
     descriptors: Descriptors,
+    drain: Arc<Drain>,
+    /// Weak: who asks the data plane does not keep it running.
+    workers: Arc<[mpsc::WeakUnboundedSender<Order>]>,
 }
 
 /// A thread, and the word that it has ended.
@@ -107,7 +111,8 @@ pub fn start(
         ports_per_backend_and_source_address = dialing::ports(),
         "limits of this node; those of the config are in: tandemctl settings show"
     );
-    let shared = Shared { table: table.clone(), limiter: Arc::default(), descriptors };
+    let drain = Arc::<Drain>::default();
+    let shared = Shared { table: table.clone(), limiter: Arc::default(), descriptors, drain: Arc::clone(&drain) };
     let mut workers = Vec::new();
     for (i, tally) in tallies.iter().enumerate() {
         let (sender, orders) = mpsc::unbounded_channel();
@@ -137,7 +142,9 @@ pub fn start(
     };
     let (stop, stopped) = oneshot::channel();
     let thread = Thread::start("steward".to_owned(), move || steward.run(stopped))?;
-    Ok(Proxy { handle: Handle { table, reach, board, book, tallies, descriptors }, workers, steward: (stop, thread) })
+    let orders = workers.iter().map(|(sender, _)| sender.downgrade()).collect();
+    let handle = Handle { table, reach, board, book, tallies, descriptors, drain, workers: orders };
+    Ok(Proxy { handle, workers, steward: (stop, thread) })
 }
 
 impl Handle {
@@ -168,7 +175,25 @@ impl Handle {
             drain_left: m.backend.drain.left(now),
         });
         let sessions = self.tallies.iter().map(|t| t.sessions.load(Relaxed)).sum();
-        Report { listeners, backends: backends.collect(), names: self.book.report(), sessions }
+        Report {
+            listeners,
+            backends: backends.collect(),
+            names: self.book.report(),
+            sessions,
+            draining: self.drain.is_on(),
+            drain_left: self.drain.left(now),
+        }
+    }
+
+    /// Draining, requests and handshakes that come from now on are answered 503, connections end when nothing is under
+    /// way on them, and sessions that are left after `within` are ended, if it says so. Listeners stay bound, so that it
+    /// can be taken back.
+    pub fn drain(&self, state: State, within: Option<Duration>) {
+        self.drain.tell(state, within, backend::now());
+        for worker in self.workers.iter().filter_map(mpsc::WeakUnboundedSender::upgrade) {
+            // One that is gone is stopping.
+            let _ = worker.send(Order::Drain(state));
+        }
     }
 
     /// Writes what the workers counted since they started.

@@ -43,7 +43,10 @@ pub(super) enum Ended {
     Idle,
     /// Its backend drains, and the time that was given for that is over.
     #[error("its backend had drained long enough")]
-    Drained,
+    BackendDrained,
+    /// The same with this node.
+    #[error("this node had drained long enough")]
+    NodeDrained,
     /// This node stops.
     #[error("this node stops")]
     Stopping,
@@ -127,6 +130,11 @@ impl Sessions {
         self.slots.borrow_mut()[slot as usize] = Some(Box::new(session));
     }
 
+    /// Ends all of them.
+    pub(super) fn end_all(&self, why: Ended) {
+        self.end(|_| Some(why));
+    }
+
     /// Ends those whose client reached us at an address that `left` names.
     pub(super) fn end_where(&self, left: impl Fn(IpAddr) -> bool, why: Ended) {
         self.end(|session| left(session.parties.local).then_some(why));
@@ -138,7 +146,7 @@ impl Sessions {
     pub(super) fn end_overdue(&self, now: Instant, closing: Duration, due: Duration) {
         self.end(|session| {
             if session.parties.place.backend().drain.is_over(due) {
-                return Some(Ended::Drained);
+                return Some(Ended::BackendDrained);
             }
             if session.count(&self.tally) {
                 session.active.set(now);

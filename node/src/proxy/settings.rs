@@ -53,6 +53,10 @@ pub struct Report {
     pub names: Vec<NameReport>,
     /// Open sessions, also those whose backend is no longer in the config.
     pub sessions: u64,
+    /// It takes no new requests and sessions.
+    pub draining: bool,
+    /// When it drains: how long its sessions have left; `None`: as long as they like.
+    pub drain_left: Option<Duration>,
 }
 
 /// One listener on this node.

@@ -45,7 +45,7 @@ pub(super) enum Upgrade {
 
 const UPGRADES: [&str; 3] = ["accepted", "declined", "failed"];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-const REASONS: [&str; 15] = [
+const REASONS: [&str; 16] = [
     "malformed",
     "head_too_large",
     "too_many_fields",
@@ -61,6 +61,7 @@ const REASONS: [&str; 15] = [
     "origin",
     "limit",
     "proxy_header",
+    "draining",
 ];
 
 impl Tally {
@@ -100,6 +101,7 @@ impl Tally {
             Error::Origin { .. } => 12,
             Error::Slow(_) => 4,
             Error::Limited(_) => 13,
+            Error::Draining(_) => 15,
         }]
         .fetch_add(1, Relaxed);
         if let Error::Limited(refusal) = error {

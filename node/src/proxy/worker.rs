@@ -17,6 +17,7 @@ use super::backend::{self, Place, shortage};
 use super::balance::{Affinity, Candidate, Choice, Rotation, choose};
 use super::connection::{self, Arrival, Asked};
 use super::descriptors::{Descriptors, Room};
+use super::drain::Drain;
 use super::error::Failure;
 use super::limits::{Limit, Limiter, Permit, Refusal};
 use super::pool::Pool;
@@ -25,7 +26,7 @@ use super::sessions::{Ended, Sessions};
 use super::stream::Stream;
 use super::table::{Table, Upstream};
 use super::tally::Tally;
-use crate::config::model::{Balance, Name};
+use crate::config::model::{Balance, Name, State};
 
 /// How long to wait for descriptors or memory when an accept found none.
 const BACK_OFF: Duration = Duration::from_millis(20);
@@ -41,6 +42,8 @@ pub(super) enum Order {
     Unlisten(SocketAddr),
     /// These addresses cannot be served any more: end what was reached at them.
     Leave(Arc<BTreeSet<IpAddr>>),
+    /// Clients shall go elsewhere, or need not any more: see [`Shared::drain`].
+    Drain(State),
     /// Accept no more; end when all sessions have, or at this time.
     Stop(Instant),
 }
@@ -50,6 +53,8 @@ pub(super) enum Order {
 pub(super) struct Ending {
     pub(super) left: Arc<BTreeSet<IpAddr>>,
     pub(super) stopping: bool,
+    /// Connections end when nothing is under way on them; what is new is answered so.
+    pub(super) draining: bool,
 }
 
 /// What the tasks of one thread share.
@@ -72,6 +77,8 @@ pub(super) struct Shared {
     pub(super) table: watch::Receiver<Arc<Table>>,
     pub(super) limiter: Arc<Limiter>,
     pub(super) descriptors: Descriptors,
+    /// Whether this node as a whole drains.
+    pub(super) drain: Arc<Drain>,
 }
 
 impl Worker {
@@ -92,6 +99,11 @@ impl Worker {
     /// The newest config.
     pub(super) fn table(&self) -> Arc<Table> {
         Arc::clone(&self.shared.table.borrow())
+    }
+
+    /// Whether this node as a whole takes no new requests and sessions.
+    pub(super) fn is_draining(&self) -> bool {
+        self.shared.drain.is_on()
     }
 
     /// Tells connections that their end has come.
@@ -179,6 +191,10 @@ impl Worker {
                     self.sessions.end_where(|local| left.contains(&local), Ended::AddressLeft);
                     self.ending.send_modify(|ending| ending.left = left);
                 }
+                Some(Order::Drain(state)) => {
+                    let draining = state == State::Draining;
+                    self.ending.send_if_modified(|e| std::mem::replace(&mut e.draining, draining) != draining);
+                }
                 Some(Order::Stop(at)) => {
                     accepting.values().for_each(AbortHandle::abort);
                     accepting.clear();
@@ -193,7 +209,11 @@ impl Worker {
     fn look_after(&self, now: Instant) {
         let table = self.table();
         // Rather in the last second of a drain's time than in the first one after it.
-        self.sessions.end_overdue(now, table.settings.close_timeout, backend::now() + TICK);
+        let due = backend::now() + TICK;
+        self.sessions.end_overdue(now, table.settings.close_timeout, due);
+        if self.shared.drain.is_over(due) {
+            self.sessions.end_all(Ended::NodeDrained);
+        }
         self.pool.expire(now);
         self.rotations.borrow_mut().retain(|name, rotation| {
             let Some(upstream) = table.upstreams.get(name) else { return false };

@@ -55,6 +55,26 @@ fn healthy() -> StatusReply {
     }
 }
 
+#[test]
+fn a_node_that_drains_says_what_is_left() {
+    let mut status = healthy();
+    let b = report(&mut status, 1);
+    (b.draining, b.drain_left_ms, b.sessions) = (true, Some(41_300), 17);
+    let shown = show(&status);
+    assert!(shown.contains("demo DEGRADED"), "{shown}");
+    let line = shown.lines().find(|l| l.starts_with("b ")).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words[2..], ["proxy", "follower", "DRAINING,", "42s", "left", "12", "17", "-"], "{line}");
+    let json = programs(&status);
+    assert_eq!(json["nodes"][1]["state"], "follower");
+    assert_eq!(
+        (&json["nodes"][1]["report"]["draining"], &json["nodes"][1]["report"]["drain_left_ms"]),
+        (&true.into(), &41_300.into())
+    );
+    report(&mut status, 1).drain_left_ms = None;
+    assert!(show(&status).contains("follower DRAINING  12"), "{}", show(&status));
+}
+
 fn report(status: &mut StatusReply, node: usize) -> &mut NodeReport {
     status.nodes[node].report.as_mut().unwrap()
 }

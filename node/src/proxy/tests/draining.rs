@@ -1,16 +1,23 @@
 //! What drains takes no new sessions, and ends those it has within the time it was given.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio_tungstenite::WebSocketStream;
 
-use super::rig::{PATIENCE, Rig, echo_backend, echoes, unchecked};
+use super::rig::{PATIENCE, Rig, Spy, echo_backend, echoes, rest, unchecked, until};
 use crate::config::model::{Backend, Balance, State};
+use crate::proxy::Listening;
 
 /// Longer than the second within which a drain's end may come early.
 const WITHIN: Duration = Duration::from_millis(2_500);
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// Waits until it has ended.
 async fn end(mut session: WebSocketStream<TcpStream>) -> Instant {
@@ -78,4 +85,75 @@ async fn one_that_is_removed_ends_its_sessions_nevertheless() {
     rig.edit(|u| drop(u.backends.remove(&a.into())));
     rig.eventually("removed", |r| r.backends.len() == 1).await;
     end(on_a).await;
+}
+
+#[tokio::test]
+async fn a_node_sends_new_clients_away_and_can_be_taken_back() {
+    let rig = Rig::start(unchecked(Balance::RoundRobin, &[echo_backend("a").await])).await;
+    let (mut session, _) = rig.session().await;
+    let mut kept = rig.connect().await;
+    kept.write_all(GET).await.unwrap();
+    until(&mut kept, "a\n").await;
+
+    let handle = rig.proxy.handle();
+    handle.drain(State::Draining, None);
+    assert_eq!(rest(&mut kept).await, "", "a connection on which nothing is under way ends");
+    let refused = rig.say(GET).await;
+    for part in ["HTTP/1.1 503 ", "retry-after: 1", "connection: close", "this node takes no new clients"] {
+        assert!(refused.contains(part), "{part} in {refused}");
+    }
+    assert!(rig.try_session().await.is_err());
+    echoes(&mut session, "goes on").await;
+    let seen = handle.report();
+    assert_eq!((seen.draining, seen.drain_left, seen.sessions), (true, None, 1));
+    assert!(seen.listeners.iter().all(|l| l.state == Listening::Bound), "it can come back");
+
+    handle.drain(State::Active, None);
+    let (mut again, _) = rig.session().await;
+    echoes(&mut again, "served again").await;
+    handle.drain(State::Draining, Some(WITHIN));
+    let left = handle.report().drain_left.unwrap();
+    assert!(left <= WITHIN, "{left:?}");
+    end(session).await;
+    end(again).await;
+    rig.eventually("empty", |r| r.sessions == 0 && r.draining).await;
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_under_way_becomes_a_session() {
+    let echo = echo_backend("a").await;
+    let (held, asked, answer) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let theirs = (Arc::clone(&held), Arc::clone(&asked), Arc::clone(&answer));
+    let slow = Spy::new(move |mut client, _| {
+        let (held, asked, answer) = theirs.clone();
+        async move {
+            let mut echo = TcpStream::connect(echo).await.unwrap();
+            if held.load(SeqCst) {
+                asked.notify_one();
+                answer.notified().await;
+            }
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut echo).await;
+        }
+    })
+    .await;
+    let rig = Rig::start(unchecked(Balance::RoundRobin, &[slow.address])).await;
+    let mut kept = Vec::new();
+    for _ in 0..16 {
+        let mut client = rig.connect().await;
+        client.write_all(GET).await.unwrap();
+        until(&mut client, "a\n").await;
+        kept.push(client);
+    }
+    held.store(true, SeqCst);
+    let (session, ()) = tokio::join!(rig.try_session(), async {
+        asked.notified().await;
+        rig.proxy.handle().drain(State::Draining, None);
+        // Every worker has heard of it when these have ended.
+        for client in &mut kept {
+            rest(client).await;
+        }
+        answer.notify_one();
+    });
+    let (mut session, _) = session.unwrap();
+    echoes(&mut session, "a session all the same").await;
 }
