@@ -162,20 +162,31 @@ pub(super) async fn listeners(client: &Client) -> Result<Told, Error> {
             .collect();
         let words: Vec<String> = seen.iter().map(|(node, l)| binding(node, l)).collect();
         rows.push(vec![name.to_string(), listener.address.to_string(), or_dash(words.join(", "))]);
-        let seen: Vec<Value> = seen
-            .iter()
-            .map(|(node, l)| json!({"node": node, "state": listener_state(l.state()), "error": l.error}))
-            .collect();
-        all.push(json!({"name": name.as_str(), "address": listener.address.to_string(), "seen": seen}));
+        let seen: Vec<Value> = seen.iter().map(|(node, l)| listener_json(node, l)).collect();
+        all.push(json!({
+            "name": name.as_str(), "address": listener.address.to_string(), "state": listener.state.word(), "seen": seen,
+        }));
     }
     let people = table(&["LISTENER", "ADDRESS", "STATE"], rows);
     Ok(told(people, reply.revision, "listeners", Value::Array(all)))
 }
 
+fn listener_json(node: &str, l: &ListenerReport) -> Value {
+    json!({
+        "node": node, "state": listener_state(l.state()), "error": l.error,
+        "draining": l.draining, "drain_left_ms": l.drain_left_ms,
+    })
+}
+
 fn binding(node: &str, l: &ListenerReport) -> String {
+    let draining = match (l.draining, l.drain_left_ms) {
+        (false, _) => String::new(),
+        (true, None) => " draining".to_owned(),
+        (true, Some(ms)) => format!(" draining ({})", left(ms)),
+    };
     match l.state() {
         ListenerState::Failed => format!("{node} FAILED: {}", or_dash(l.error.clone())),
-        state => format!("{node} {}", listener_state(state)),
+        state => format!("{node} {}{draining}", listener_state(state)),
     }
 }
 

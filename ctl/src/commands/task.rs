@@ -227,10 +227,24 @@ impl Task {
                     proxy_protocol: door.proxy_protocol.map(Into::into),
                     proxy_from: (!door.proxy_from.is_empty()).then_some(pb::Networks { networks: door.proxy_from }),
                     max_sessions: door.max_sessions,
+                    ..Default::default()
                 };
                 Self::one(Edit::SetListener(set), done)
             }
             Listener::Rm { names } => Self::each(names, "listener", "removed", Edit::RemoveListener),
+            Listener::Drain { names, within } => {
+                let (state, drain_within_ms) = (Some(pb::BackendState::Draining.into()), within.map(millis));
+                let done = format!("draining: new clients are answered 503{}", ending(within));
+                Self::each(names, "listener", &done, |name| {
+                    Edit::SetListener(pb::SetListener { name, state, drain_within_ms, ..Default::default() })
+                })
+            }
+            Listener::Resume { names } => {
+                let state = Some(pb::BackendState::Active.into());
+                Self::each(names, "listener", "active: new clients again", |name| {
+                    Edit::SetListener(pb::SetListener { name, state, ..Default::default() })
+                })
+            }
             Listener::Ls => Self::Look(Look::Listeners),
         }
     }
@@ -262,7 +276,7 @@ impl Task {
 /// What becomes of the sessions that are left, if they are given a time.
 pub(super) fn ending(within: Option<Duration>) -> String {
     within.map_or_else(String::new, |within| {
-        format!("; those that are left are ended after {}", humantime::format_duration(within))
+        format!("; sessions that are left are ended after {}", humantime::format_duration(within))
     })
 }
 

@@ -99,7 +99,7 @@ async fn backends() {
         assert_eq!(asked(line).await, (format!("revision 4: {out}\n"), vec![edit]), "{line}");
     }
     let (out, edits) = asked("backend drain chat 1.2.3.4:5 --within 10m").await;
-    let done = "draining: no new sessions; those that are left are ended after 10m";
+    let done = "draining: no new sessions; sessions that are left are ended after 10m";
     assert_eq!(out, format!("revision 4: backend 1.2.3.4:5 of chat {done}\n"));
     let [Edit::SetBackend(set)] = edits.as_slice() else { panic!("{edits:?}") };
     assert_eq!((set.state, set.drain_within_ms), (Some(pb::BackendState::Draining.into()), Some(600_000)));
@@ -114,6 +114,10 @@ async fn routes_listeners_and_addresses() {
     let listener = pb::Listener { name: "public".into(), address: "10.0.0.100:80".into(), ..Default::default() };
     let new = pb::Listener { http2: pb::Http2::On.into(), ..listener.clone() };
     let vip = pb::Vip { name: "main".into(), address: "10.0.0.100".into() };
+    let state = |state: pb::BackendState, drain_within_ms| {
+        let state = Some(state.into());
+        Edit::SetListener(pb::SetListener { name: "public".into(), state, drain_within_ms, ..Default::default() })
+    };
     for (line, out, edit) in [
         ("route add r --upstream chat", "route r added: */ to chat", route("*", "/")),
         ("route add r --upstream chat --host h.x --path /p", "route r added: h.x/p to chat", route("h.x", "/p")),
@@ -125,6 +129,17 @@ async fn routes_listeners_and_addresses() {
             Edit::AddListener(new),
         ),
         ("listener rm public", "listener public removed", Edit::RemoveListener("public".into())),
+        (
+            "listener drain public --within 10m",
+            "listener public draining: new clients are answered 503; sessions that are left are ended after 10m",
+            state(pb::BackendState::Draining, Some(600_000)),
+        ),
+        (
+            "listener drain public",
+            "listener public draining: new clients are answered 503",
+            state(pb::BackendState::Draining, None),
+        ),
+        ("listener resume public", "listener public active: new clients again", state(pb::BackendState::Active, None)),
         ("vip add main 10.0.0.100", "virtual IP main added: 10.0.0.100", Edit::AddVip(vip)),
         ("vip rm main", "virtual IP main removed", Edit::RemoveVip("main".into())),
     ] {
@@ -242,7 +257,7 @@ async fn how_sessions_are_shared_out() {
 async fn a_node_is_taken_out_of_service_and_back() {
     let node = Node::start([Say::Done(4, Vec::new())]).await;
     let ran = tandemctl(&[&node.address], "node drain a --within 10m").await;
-    let done = "a draining: no new clients; 17 sessions open; those that are left are ended after 10m; see: tandemctl status\n";
+    let done = "a draining: no new clients; 17 sessions open; sessions that are left are ended after 10m; see: tandemctl status\n";
     assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (0, done, ""));
     let ran = tandemctl(&[&node.address], "node drain b").await;
     assert_eq!(ran.out, "b draining: no new clients; 17 sessions open; see: tandemctl status\n");

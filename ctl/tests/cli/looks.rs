@@ -31,6 +31,8 @@ fn proxy(id: u64, name: &str, up: bool, listener: ListenerState) -> NodeStatus {
             address: "10.0.0.100:80".into(),
             state: listener.into(),
             error: error.into(),
+            draining: true,
+            drain_left_ms: (id == 1).then_some(500),
         }],
         ..Default::default()
     };
@@ -99,7 +101,7 @@ all    *     /     -     chat
             "listener ls",
             "
 LISTENER  ADDRESS        STATE
-public    10.0.0.100:80  a bound, b FAILED: address in use
+public    10.0.0.100:80  a bound draining (1s left), b FAILED: address in use
 ",
         ),
         (
@@ -131,7 +133,7 @@ async fn lists_are_documents_for_programs() {
     let listeners = ask("listener ls").await;
     assert_eq!(
         listeners["listeners"][0]["seen"][1],
-        json!({"node": "b", "state": "failed", "error": "address in use"})
+        json!({"node": "b", "state": "failed", "error": "address in use", "draining": true, "drain_left_ms": null})
     );
 }
 

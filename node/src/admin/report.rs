@@ -58,7 +58,14 @@ fn listener(l: proxy::ListenerReport) -> pb::ListenerReport {
         proxy::Listening::Away => (pb::ListenerState::Away, String::new()),
         proxy::Listening::Failed(error) => (pb::ListenerState::Failed, error),
     };
-    pb::ListenerReport { name: l.name.to_string(), address: l.address.to_string(), state: state.into(), error }
+    pb::ListenerReport {
+        name: l.name.to_string(),
+        address: l.address.to_string(),
+        state: state.into(),
+        error,
+        draining: l.draining,
+        drain_left_ms: l.drain_left.map(millis),
+    }
 }
 
 fn backend(b: proxy::BackendReport) -> pb::BackendReport {

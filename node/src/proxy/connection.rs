@@ -116,7 +116,8 @@ pub(super) struct Caller {
 impl Caller {
     /// What takes no new requests and sessions any more, of what this client came in by.
     fn draining(&self) -> Option<Error> {
-        self.worker.is_draining().then_some(Error::Draining("this node"))
+        let listener = || self.listener.drain.is_on().then_some(Error::Draining("this listener"));
+        self.worker.is_draining().then_some(Error::Draining("this node")).or_else(listener)
     }
 
     /// From here on the bytes between this client and the backend that accepted it are a session. `early` was read of

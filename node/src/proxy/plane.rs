@@ -151,15 +151,17 @@ impl Handle {
     /// What it does now.
     pub fn report(&self) -> Report {
         let table = Arc::clone(&self.table.borrow());
+        let now = backend::now();
         let waiting = || Listening::Failed("not bound yet".to_owned());
         let listeners = table.listeners.iter().map(|(address, listener)| ListenerReport {
             name: listener.name.clone(),
             address: *address,
             state: self.board.state(*address).unwrap_or_else(waiting),
+            draining: listener.drain.is_on(),
+            drain_left: listener.drain.left(now),
         });
         let mut listeners: Vec<ListenerReport> = listeners.collect();
         listeners.sort_by(|a, b| a.name.cmp(&b.name));
-        let now = backend::now();
         let members = table.upstreams.values().flat_map(|u| u.members.iter().map(move |m| (u, m)));
         let backends = members.map(|(u, m)| BackendReport {
             upstream: m.backend.upstream.clone(),

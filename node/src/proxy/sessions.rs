@@ -44,6 +44,9 @@ pub(super) enum Ended {
     /// Its backend drains, and the time that was given for that is over.
     #[error("its backend had drained long enough")]
     BackendDrained,
+    /// The same with the listener its client came in by.
+    #[error("its listener had drained long enough")]
+    ListenerDrained,
     /// The same with this node.
     #[error("this node had drained long enough")]
     NodeDrained,
@@ -140,13 +143,16 @@ impl Sessions {
         self.end(|session| left(session.parties.local).then_some(why));
     }
 
-    /// Ends those that have been idle, or half closed and idle, for too long, and those whose backend must have drained
+    /// Ends those that have been idle, or half closed and idle, for too long, and those whose backend or listener must have drained
     /// by `due`, a time of [`super::backend::now`]. Called now and then: one look at all of them costs less than a timer
     /// each.
     pub(super) fn end_overdue(&self, now: Instant, closing: Duration, due: Duration) {
         self.end(|session| {
             if session.parties.place.backend().drain.is_over(due) {
                 return Some(Ended::BackendDrained);
+            }
+            if session.parties.listener.drain.is_over(due) {
+                return Some(Ended::ListenerDrained);
             }
             if session.count(&self.tally) {
                 session.active.set(now);

@@ -68,6 +68,10 @@ pub struct ListenerReport {
     pub address: SocketAddr,
     /// Whether it does.
     pub state: Listening,
+    /// It takes no new requests and sessions.
+    pub draining: bool,
+    /// When it drains: how long its sessions have left; `None`: as long as they like.
+    pub drain_left: Option<Duration>,
 }
 
 /// Whether a listener listens.

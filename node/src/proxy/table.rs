@@ -12,6 +12,7 @@ use rustls::ServerConfig;
 use super::backend::{self, Backend};
 use super::balance::Sticky;
 use super::dialing::Dialing;
+use super::drain::Drain;
 use super::headers::Scheme;
 use super::keeping::Keeping;
 use super::limits::{Count, Counted};
@@ -59,6 +60,8 @@ pub(super) struct Listener {
     max_sessions: Option<NonZeroU32>,
     /// Its clients' sessions, through every revision.
     sessions: Arc<Count>,
+    /// Whether it drains; connections that came in by an older revision of it hear of it too.
+    pub(super) drain: Arc<Drain>,
     /// Where it is bound.
     pub(super) port: u16,
 }
@@ -153,6 +156,7 @@ impl Member {
 pub(super) struct Registry {
     backends: BTreeMap<(Name, SocketAddr), Weak<Backend>>,
     listener_sessions: Kept<Count>,
+    listener_drains: Kept<Drain>,
     upstream_sessions: Kept<Count>,
     ejecting: Kept<Mutex<()>>,
     handshakes: Kept<Handshakes>,
@@ -223,6 +227,8 @@ impl Registry {
         let routes = routes.filter_map(|(name, r)| Some((name, r, Arc::new(Route::new(name, r, &upstreams)?))));
         let listener = |(name, l): (&Name, &crate::config::model::Listener)| {
             let http2 = l.speaks_http2(l.tls.is_some());
+            let drain = self.listener_drains.of(name);
+            drain.tell(l.state, l.drain_within, backend::now());
             let listener = Listener {
                 name: name.clone(),
                 http2,
@@ -232,6 +238,7 @@ impl Registry {
                 tls: l.tls.as_ref().map(|tls| self.tls.server(name, tls, http2, config)),
                 handshakes: self.handshakes.of(name),
                 sessions: self.listener_sessions.of(name),
+                drain,
                 port: l.address.port(),
             };
             (l.address, Arc::new(listener))
@@ -240,6 +247,7 @@ impl Registry {
         self.tls.forget_unused(config);
         self.handshakes.forget_unused();
         self.listener_sessions.forget_unused();
+        self.listener_drains.forget_unused();
         self.upstream_sessions.forget_unused();
         self.ejecting.forget_unused();
         Table {

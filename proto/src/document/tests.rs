@@ -36,13 +36,18 @@ fn places() -> impl Strategy<Value = Address> {
     ]
 }
 
+/// Only what drains has a time.
+fn drains() -> impl Strategy<Value = (State, Option<Duration>)> {
+    let within = (1u64..1_000_000_000).prop_map(Duration::from_millis);
+    prop_oneof![Just((State::Active, None)), proptest::option::of(within).prop_map(|within| (State::Draining, within)),]
+}
+
 fn backends() -> impl Strategy<Value = Backend> {
     let zone = proptest::option::of(names());
-    let drain = proptest::option::of(proptest::option::of((1u64..1_000_000_000).prop_map(Duration::from_millis)));
-    (1u32..=1000, drain, any::<bool>(), zone).prop_map(|(weight, drain, backup, zone)| Backend {
+    (1u32..=1000, drains(), any::<bool>(), zone).prop_map(|(weight, (state, drain_within), backup, zone)| Backend {
         weight: NonZeroU32::new(weight).unwrap(),
-        state: if drain.is_some() { State::Draining } else { State::Active },
-        drain_within: drain.flatten(),
+        state,
+        drain_within,
         backup,
         zone,
         ..Backend::default()
@@ -127,8 +132,8 @@ fn configs() -> impl Strategy<Value = Config> {
     let host = prop_oneof![Just(Host::Any), "[a-z0-9.-]{1,20}".prop_map(Host::Exact)];
     let places = btree_map((host, "/[!-~&&[^?#]]{0,20}"), (names(), any::<prop::sample::Index>()), 0..6);
     let vips = btree_map(1u32..0xdfff_ffff, names(), 0..3);
-    (btree_map(names(), upstreams(), 0..4), places, btree_map(addresses(), (names(), http2()), 0..4), vips).prop_map(
-        |(upstreams, places, listeners, vips)| {
+    (btree_map(names(), upstreams(), 0..4), places, btree_map(addresses(), (names(), http2(), drains()), 0..4), vips)
+        .prop_map(|(upstreams, places, listeners, vips)| {
             let mut config = Config { upstreams, ..Config::default() };
             let all: Vec<Name> = config.upstreams.keys().cloned().collect();
             if !all.is_empty() {
@@ -138,15 +143,15 @@ fn configs() -> impl Strategy<Value = Config> {
                     config.routes.insert(name, Arc::new(route));
                 }
             }
-            for (address, (name, http2)) in listeners {
-                config.listeners.insert(name, Listener { http2, ..Listener::at(address) });
+            for (address, (name, http2, drain)) in listeners {
+                let (state, drain_within) = drain;
+                config.listeners.insert(name, Listener { http2, state, drain_within, ..Listener::at(address) });
             }
             for (address, name) in vips {
                 config.vips.insert(name, Vip { address: IpAddr::V4(address.into()) });
             }
             config
-        },
-    )
+        })
 }
 
 proptest! {

@@ -37,7 +37,7 @@ impl Default for Backend {
     }
 }
 
-/// Whether a backend takes new sessions.
+/// Whether a backend or a listener takes new sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum State {
     /// Takes new sessions.
@@ -134,6 +134,21 @@ pub(super) fn drain_within(path: &str, state: State, given: u32, problems: &mut 
         problems.add(format!("{path}.drain_within"), words::time(within), why, mend);
     }
     within
+}
+
+/// State and time after a set that names them, or one of them; a state without a time takes the time away.
+pub(super) fn drained(
+    path: &str,
+    before: State,
+    state: Option<i32>,
+    within_ms: Option<u32>,
+    problems: &mut Problems,
+) -> Option<(State, Option<Duration>)> {
+    if state.is_none() && within_ms.is_none() {
+        return None;
+    }
+    let state = state.map_or(before, |state| State::said(state).unwrap_or_default());
+    Some((state, drain_within(path, state, within_ms.unwrap_or(0), problems)))
 }
 
 /// Zero means the default.

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use super::{Address, Backend, Certificate, Config, Listener, Name, Route, State, Upstream, Vip, backend};
+use super::{Address, Backend, Certificate, Config, Listener, Name, Route, Upstream, Vip, backend};
 use crate::Problems;
 use crate::config::v1 as pb;
 use crate::config::v1::edit::Edit;
@@ -173,11 +173,6 @@ impl Config {
         let Some(address) = known_backend(upstream, &set.upstream, &set.address, problems) else { return };
         let weight = set.weight.map(|w| backend::weight(&path, w, problems));
         let zone = set.zone.as_ref().map(|zone| backend::zone(&path, zone, problems));
-        let state = set.state.map(|state| State::said(state).unwrap_or_default());
-        let drain = (state.is_some() || set.drain_within_ms.is_some()).then(|| {
-            let state = state.or_else(|| upstream.backends.get(&address).map(|b| b.state)).unwrap_or_default();
-            backend::drain_within(&path, state, set.drain_within_ms.unwrap_or(0), problems)
-        });
         let Some(backend) = upstream.backends.get_mut(&address) else { return };
         if let Some(zone) = zone {
             backend.zone = zone;
@@ -188,11 +183,8 @@ impl Config {
         if let Some(Some(weight)) = weight {
             backend.weight = weight;
         }
-        if let Some(state) = state {
-            backend.state = state;
-        }
-        if let Some(within) = drain {
-            backend.drain_within = within;
+        if let Some(drain) = backend::drained(&path, backend.state, set.state, set.drain_within_ms, problems) {
+            (backend.state, backend.drain_within) = drain;
         }
         if let Some(most) = set.max_sessions {
             backend.max_sessions = NonZeroU32::new(most);

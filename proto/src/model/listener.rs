@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{ListenerTls, Name, address, words};
+use super::backend::{drain_within, drained};
+use super::{ListenerTls, Name, State, address, words};
 use crate::config::v1 as pb;
 use crate::{Problems, Table};
 
@@ -27,6 +29,10 @@ pub struct Listener {
     pub proxy_from: BTreeSet<IpNet>,
     /// The most sessions that its clients may have open at a node.
     pub max_sessions: Option<NonZeroU32>,
+    /// Whether it takes new requests and sessions. It listens also while it does not, and says so.
+    pub state: State,
+    /// While it drains: how long after a node learnt of that the sessions it still has are ended there; `None`: never.
+    pub drain_within: Option<Duration>,
 }
 
 /// Whether a listener speaks HTTP/2, WebSocket over it (RFC 8441) included.
@@ -65,6 +71,8 @@ impl Listener {
             proxy_protocol: ProxyProtocol::Off,
             proxy_from: BTreeSet::new(),
             max_sessions: None,
+            state: State::Active,
+            drain_within: None,
         }
     }
 
@@ -80,7 +88,9 @@ impl Listener {
         let tls = given.tls.as_ref().and_then(|tls| ListenerTls::merged(None, path, tls, problems)).map(Arc::new);
         let address = address::check(format!("{path}.address"), &given.address, problems)?;
         let (http2, max_sessions) = (Http2::said(given.http2), NonZeroU32::new(given.max_sessions));
-        Some(Self { address, tls, http2, proxy_protocol, proxy_from, max_sessions })
+        let state = State::said(given.state).unwrap_or_default();
+        let drain_within = drain_within(path, state, given.drain_within_ms, problems);
+        Some(Self { address, tls, http2, proxy_protocol, proxy_from, max_sessions, state, drain_within })
     }
 
     /// What a set names.
@@ -110,6 +120,9 @@ impl Listener {
         if let Some(most) = set.max_sessions {
             self.max_sessions = NonZeroU32::new(most);
         }
+        if let Some(drain) = drained(path, self.state, set.state, set.drain_within_ms, problems) {
+            (self.state, self.drain_within) = drain;
+        }
     }
 
     pub(super) fn message(&self, name: &Name) -> pb::Listener {
@@ -121,6 +134,8 @@ impl Listener {
             proxy_protocol: self.proxy_protocol.into(),
             proxy_from: self.proxy_from.iter().map(ToString::to_string).collect(),
             max_sessions: self.max_sessions.map_or(0, NonZeroU32::get),
+            state: self.state.into(),
+            drain_within_ms: self.drain_within.map_or(0, words::millis),
         }
     }
 
@@ -133,6 +148,8 @@ impl Listener {
             proxy_protocol: words::read(t, "proxy_protocol", ProxyProtocol::WORDS, problems),
             proxy_from: t.text_list("proxy_from", problems),
             max_sessions: t.count("max_sessions", problems).unwrap_or(0),
+            state: words::read(t, "state", State::WORDS, problems),
+            drain_within_ms: words::read_ms(t, "drain_within", problems),
         }
     }
 
@@ -153,6 +170,12 @@ impl Listener {
         }
         if let Some(most) = self.max_sessions {
             t.insert("max_sessions".to_owned(), i64::from(most.get()).into());
+        }
+        if self.state != State::Active {
+            t.insert("state".to_owned(), self.state.word().into());
+        }
+        if let Some(within) = self.drain_within {
+            t.insert("drain_within".to_owned(), words::time(within).into());
         }
         t
     }

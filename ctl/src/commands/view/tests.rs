@@ -19,7 +19,7 @@ fn node(id: u64, name: &str, role: Role) -> NodeStatus {
             name: "public".into(),
             address: "10.0.0.100:80".into(),
             state: ListenerState::Bound.into(),
-            error: String::new(),
+            ..Default::default()
         }];
         report.backends = ["10.0.1.1:9000", "10.0.1.2:9000"]
             .map(|address| BackendReport {

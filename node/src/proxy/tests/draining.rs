@@ -10,8 +10,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_tungstenite::WebSocketStream;
 
-use super::rig::{PATIENCE, Rig, Spy, echo_backend, echoes, rest, unchecked, until};
-use crate::config::model::{Backend, Balance, State};
+use super::rig::{PATIENCE, Rig, Spy, config, echo_backend, echoes, free_address, name, rest, unchecked, until};
+use crate::config::model::{Backend, Balance, Listener, State};
 use crate::proxy::Listening;
 
 /// Longer than the second within which a drain's end may come early.
@@ -156,4 +156,51 @@ async fn a_handshake_that_is_under_way_becomes_a_session() {
     });
     let (mut session, _) = session.unwrap();
     echoes(&mut session, "a session all the same").await;
+}
+
+#[tokio::test]
+async fn a_listener_stays_bound_answers_503_and_keeps_its_sessions_for_a_while() {
+    let mut config = config(free_address(), unchecked(Balance::RoundRobin, &[echo_backend("a").await]));
+    let other = free_address();
+    config.listeners.insert(name("other"), Listener::at(other));
+    let rig = Rig::of(config, |_| ()).await;
+    let (mut here, _) = rig.session().await;
+    let open_there = async || {
+        let there = TcpStream::connect(other).await.unwrap();
+        tokio_tungstenite::client_async("ws://a/", there).await.unwrap().0
+    };
+    let mut there = open_there().await;
+    let mut kept = rig.connect().await;
+    kept.write_all(GET).await.unwrap();
+    until(&mut kept, "a\n").await;
+
+    let drain = |state, drain_within| {
+        rig.config.send_modify(|c| {
+            let main = Arc::make_mut(c).listeners.get_mut("main").unwrap();
+            (main.state, main.drain_within) = (state, drain_within);
+        });
+    };
+    drain(State::Draining, None);
+    rig.eventually("draining", |r| r.listeners.iter().any(|l| l.draining)).await;
+    // On a connection from before as on a new one.
+    kept.write_all(GET).await.unwrap();
+    for refused in [rest(&mut kept).await, rig.say(GET).await] {
+        for part in ["HTTP/1.1 503 ", "retry-after: 1", "connection: close", "this listener takes no new clients"] {
+            assert!(refused.contains(part), "{part} in {refused}");
+        }
+    }
+    assert!(rig.try_session().await.is_err());
+    echoes(&mut here, "goes on").await;
+    open_there().await;
+
+    drain(State::Active, None);
+    rig.eventually("active", |r| r.listeners.iter().all(|l| !l.draining)).await;
+    rig.session().await;
+    let began = Instant::now();
+    drain(State::Draining, Some(WITHIN));
+    let ended = end(here).await - began;
+    assert!(ended >= WITHIN - Duration::from_millis(1_100), "ended after {ended:?}");
+    assert!(ended <= WITHIN + Duration::from_secs(2), "ended after {ended:?}");
+    echoes(&mut there, "untouched").await;
+    assert!(rig.proxy.handle().report().listeners.iter().all(|l| l.state == Listening::Bound));
 }

@@ -102,6 +102,26 @@ fn a_drain_has_the_time_it_was_given_last() {
 }
 
 #[test]
+fn a_listener_drains_and_comes_back() {
+    let set = |state: Option<State>, drain_within_ms| {
+        let (name, state) = ("public".into(), state.map(Into::into));
+        Edit::SetListener(pb::SetListener { name, state, drain_within_ms, ..Default::default() })
+    };
+    let after = |edits: Vec<Edit>| {
+        let after = edited(edits)?;
+        let listener = &after.listeners["public"];
+        Ok::<_, String>((listener.state, listener.drain_within.map(|within| within.as_secs())))
+    };
+    let minute = || set(Some(State::Draining), Some(60_000));
+    assert_eq!(after(vec![minute()]), Ok((State::Draining, Some(60))));
+    assert_eq!(after(vec![minute(), set(None, None)]), Ok((State::Draining, Some(60))), "what is not named stays");
+    assert_eq!(after(vec![minute(), set(Some(State::Active), None)]), Ok((State::Active, None)));
+    let refused = after(vec![set(Some(State::Active), Some(5_000))]).unwrap_err();
+    let expected = "listeners.public.drain_within = \"5s\": is used by nobody while state is active";
+    assert!(refused.starts_with(expected), "{refused}");
+}
+
+#[test]
 fn an_upstream_keeps_what_a_set_does_not_name() {
     let balance = Some(pb::Balance::RoundRobin.into());
     let set = |balance, check| {
