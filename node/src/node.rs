@@ -10,9 +10,10 @@ use tandem_proto::Problems;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::transport::server::TcpIncoming;
+use zeroize::Zeroizing;
 
 use crate::admin::{Admin, Plane, Rooms, Who};
-use crate::config::model::Config;
+use crate::config::model::{Config, Name};
 use crate::config::{NodeFile, Profile, Provider, Role};
 use crate::control::state::State;
 use crate::control::{Control, Doors, EnterError, Founding, Member, Store, StoreError, Timers};
@@ -79,7 +80,13 @@ pub async fn run(file: NodeFile, levels: Levels, stop: impl Future<Output = ()>)
         tracing::warn!(listen = %file.listen, "INSECURE: the node port authenticates nobody; whoever reaches it controls the cluster");
     }
     let doors = Doors::new(founding(&file, timers.lease), timers, store);
-    let admin = Admin::new(Who { cluster: file.cluster.clone(), name: file.name.clone(), insecure, levels, secrets });
+    let admin = Admin::new(Who {
+        cluster: file.cluster.clone(),
+        name: file.name.clone(),
+        insecure,
+        levels,
+        secrets: secrets.clone(),
+    });
     // Also before the cluster is entered: not ready is an answer.
     let watch = match file.http {
         Some(address) => {
@@ -108,7 +115,7 @@ pub async fn run(file: NodeFile, levels: Levels, stop: impl Future<Output = ()>)
     };
     let plane = match file.me().map(|m| m.role) {
         Some(Role::Witness) | None => None,
-        Some(Role::Proxy) => Some(start_plane(&file, timers, &control)?),
+        Some(Role::Proxy) => Some(start_plane(&file, timers, &control, secrets)?),
     };
     let rooms = plane.as_ref().map(|(proxy, keeper)| Plane { proxy: proxy.handle(), keeper: keeper.clone() });
     admin.open(Rooms { control: control.clone(), lease: timers.lease, plane: rooms });
@@ -150,7 +157,12 @@ fn founding(file: &NodeFile, lease: Duration) -> Founding {
 }
 
 /// The data plane and the keeper, which meet here and nowhere else.
-fn start_plane(file: &NodeFile, timers: Timers, control: &Control) -> Result<(proxy::Proxy, vip::Keeper), Error> {
+fn start_plane(
+    file: &NodeFile,
+    timers: Timers,
+    control: &Control,
+    secrets: Option<Arc<Secrets>>,
+) -> Result<(proxy::Proxy, vip::Keeper), Error> {
     let absent = match &file.vip {
         Provider::Bind => proxy::Absent::CannotListen,
         Provider::Linux { .. } | Provider::None => proxy::Absent::CannotServe,
@@ -160,15 +172,22 @@ fn start_plane(file: &NodeFile, timers: Timers, control: &Control) -> Result<(pr
     let config = map(control.state(), |state: &Arc<State>| Arc::clone(&state.config));
     let reach = reach(control.state(), keeper.held(), absent);
     let workers = file.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let settings = proxy::Settings {
-        workers,
-        busy_poll: file.busy_poll,
-        zone: file.zone.clone(),
-        dns: file.dns.clone(),
-        keys: None,
-    };
+    let keys = secrets.map(|secrets| secrets as Arc<dyn proxy::Keys>);
+    let settings =
+        proxy::Settings { workers, busy_poll: file.busy_poll, zone: file.zone.clone(), dns: file.dns.clone(), keys };
     let proxy = proxy::start(&settings, config, reach).map_err(Error::Proxy)?;
     Ok((proxy, keeper))
+}
+
+/// The data plane knows of no secrets; here it learns what they open.
+impl proxy::Keys for Secrets {
+    fn open(&self, name: &Name, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
+        self.open(name, sealed).map_err(|why| why.to_string())
+    }
+
+    fn ticket_key(&self, purpose: &[u8]) -> Zeroizing<[u8; 32]> {
+        self.ticket_key(purpose)
+    }
 }
 
 /// A watch of what `f` sees in another.

@@ -16,12 +16,11 @@ const BACKENDS: u16 = 1000;
 /// An add and a remove each: a hundred changes a second. Faster than that, three nodes, the clients and this test compete
 /// for the cores of one machine, and what is measured is the scheduler.
 const PACE: Duration = Duration::from_millis(20);
-/// Below this, a debug build on a machine that does other things too measures its scheduler. What is found here is a stall;
-/// how fast it is shows `cargo bench-peers --rows changes`.
-const FLOOR_US: u64 = if cfg!(debug_assertions) { 50_000 } else { 1_000 };
+/// Below this, a debug build on a machine that does other things too measures its scheduler.
+const FLOOR_US: u64 = if cfg!(debug_assertions) { 10_000 } else { 1_000 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_session_breaks_and_none_stalls() {
+async fn no_session_breaks_and_the_tail_does_not_double() {
     let cluster = Cluster::start(Company::Alone).await.unwrap();
     let one = Backend::start(cluster.subnet.at(11, 9001), "one").await.unwrap();
     cluster.serve(&[one.address], "none").await.unwrap();

@@ -7,7 +7,6 @@ mod report;
 mod sealing;
 mod service;
 mod status;
-mod unserved;
 mod watched;
 
 pub use http::serve as serve_http;

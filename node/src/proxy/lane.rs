@@ -94,15 +94,13 @@ impl Lane {
         Self { rest, stage: Stage::Open, bulky: false }
     }
 
-    /// Moves what can be moved now, one turn at most. `None`: nothing to tell. `last`: the other direction is done, so
-    /// both sockets are closed right after this one.
+    /// Moves what can be moved now, one turn at most. `None`: nothing to tell.
     pub(super) fn pump<R, W>(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut R,
         to: &mut W,
         moved: &Cell<u64>,
-        last: bool,
     ) -> Option<Event>
     where
         R: Socket,
@@ -116,9 +114,8 @@ impl Lane {
                 Stage::Closing | Stage::Open => match self.flush(cx, to) {
                     Poll::Pending => return event,
                     Poll::Ready(Ok(())) if self.stage == Stage::Closing => {
-                        // Closing a bare socket of which the end was read says the same with a system call less. The
-                        // receiver may be gone by now; then there is nobody left to tell.
-                        if (last && to.bare().is_some()) || Pin::new(&mut *to).poll_shutdown(cx).is_ready() {
+                        // The receiver may be gone by now; then there is nobody left to tell.
+                        if Pin::new(&mut *to).poll_shutdown(cx).is_ready() {
                             self.stage = Stage::Done;
                         }
                         return event;
@@ -297,7 +294,7 @@ mod tests {
     fn a_stream_without_end_leaves_turns_to_others() {
         let (mut lane, moved) = (Lane::new(Bytes::new()), Cell::new(0));
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        assert!(lane.pump(&mut cx, &mut Endless, &mut Endless, &moved, false).is_none());
+        assert!(lane.pump(&mut cx, &mut Endless, &mut Endless, &moved).is_none());
         assert_eq!(moved.get(), TURN as u64);
     }
 }

@@ -124,13 +124,11 @@ where
 
 impl<C: Socket, B: Socket> Relay<C, B> {
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let last = self.down.stage == Stage::Done;
-        let up = self.up.pump(cx, &mut self.client, &mut self.backend, &self.moved.from_client, last);
+        let up = self.up.pump(cx, &mut self.client, &mut self.backend, &self.moved.from_client);
         if let Some(end) = self.note(up, Side::Client, Side::Backend) {
             return Poll::Ready(end);
         }
-        let last = self.up.stage == Stage::Done;
-        let down = self.down.pump(cx, &mut self.backend, &mut self.client, &self.moved.from_backend, last);
+        let down = self.down.pump(cx, &mut self.backend, &mut self.client, &self.moved.from_backend);
         if let Some(end) = self.note(down, Side::Backend, Side::Client) {
             return Poll::Ready(end);
         }

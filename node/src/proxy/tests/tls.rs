@@ -2,6 +2,7 @@
 
 mod authority;
 mod backends;
+mod memory;
 
 use std::sync::Arc;
 
