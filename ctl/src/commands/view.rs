@@ -307,6 +307,7 @@ fn report_json(r: &NodeReport, behind: u64) -> Value {
         "drain_left_ms": r.drain_left_ms,
         "held": r.held,
         "fatal": r.fatal,
+        "secret": r.secret,
         "listeners": listeners.collect::<Vec<_>>(),
         "backends": backends.collect::<Vec<_>>(),
         "names": names.collect::<Vec<_>>(),

@@ -146,7 +146,23 @@ fn certificates(g: &Gathered<'_>) -> Vec<String> {
             all.push(format!("{}: certificate {}: {}", name(n), c.name, c.error));
         }
     }
+    all.extend(secrets_differ(g));
     all
+}
+
+/// Proxies that seal with different secrets; each may open what the others sealed, and yet resume none of their sessions.
+fn secrets_differ(g: &Gathered<'_>) -> Option<String> {
+    let sealing = g.nodes.iter().filter_map(|n| Some((name(n), &n.report.as_ref()?.secret)));
+    let sealing: Vec<(String, &String)> = sealing.filter(|(_, secret)| !secret.is_empty()).collect();
+    let (_, first) = sealing.first()?;
+    sealing.iter().any(|(_, secret)| secret != first).then(|| {
+        let each: Vec<String> = sealing.iter().map(|(node, secret)| format!("{node} with {secret}")).collect();
+        let mend = "give all the same file: [secrets] in node.toml";
+        format!(
+            "proxies seal with different secrets ({}), and TLS sessions are not resumed across them: {mend}",
+            each.join(", ")
+        )
+    })
 }
 
 /// An upstream that no proxy can reach through any backend.
@@ -298,6 +314,18 @@ mod tests {
         ]);
         assert_eq!(warnings, ["b takes no new clients: tandemctl node resume b, or end it"]);
         assert_eq!(next, "if a fails the address is lost: no other proxy is up; config stays writable");
+    }
+
+    #[test]
+    fn proxies_that_seal_with_different_secrets_are_spoken_of() {
+        let sealing = |secret: &str| Some(NodeReport { secret: secret.into(), ..up(true, true).unwrap_or_default() });
+        let differing = |b: &str| {
+            let nodes = [node(1, "a", Role::Proxy, sealing("0a")), node(2, "b", Role::Proxy, sealing(b))];
+            told(&nodes).0.into_iter().find(|w| w.contains("secrets"))
+        };
+        assert!(differing("0b").is_some_and(|w| w.contains("(a with 0a, b with 0b)")));
+        assert_eq!(differing("0a"), None);
+        assert_eq!(differing(""), None, "that one opens none is told with its certificates");
     }
 
     #[test]
