@@ -30,15 +30,10 @@ pub(super) fn command(place: &Place<'_>, admin: SocketAddr, wait: Wait) -> anyho
     let secret = place.dir.join("cluster.key");
     let mut node = node_toml(place.dir, admin, wait);
     let mut document = format!("[listeners.web]\naddress = \"{}\"\n", place.listen);
-    if let Some(certificate) = place.certificate {
+    if place.certificate.is_some() {
         let made = tandemd(&["secret", &secret.to_string_lossy()])?;
         ensure!(made.status.success(), "tandemd secret: {}", String::from_utf8_lossy(&made.stderr));
         write!(node, "[secrets]\nfile = \"{}\"\n", secret.display())?;
-        let chain = fs::read_to_string(&certificate.chain)?;
-        write!(
-            document,
-            "[listeners.web.tls]\ncertificates = [\"bench\"]\n[certificates.bench]\nchain = '''\n{chain}'''\n"
-        )?;
     }
     write!(
         document,
@@ -72,16 +67,17 @@ fn node_toml(dir: &Path, admin: SocketAddr, wait: Wait) -> String {
 /// It refuses, or does not come to lead.
 pub(super) async fn configure(dir: &Path, admin: SocketAddr, certificate: Option<&Certificate>) -> anyhow::Result<()> {
     let node = admin.to_string();
-    let patience = ["--timeout", "15s"];
+    let told = async |args: &[&str]| {
+        let said = ctl(&node, &[args, &["--timeout", "15s"]].concat()).await?;
+        ensure!(said.code == 0, "tandemctl {}: {said:?}", args.join(" "));
+        anyhow::Ok(())
+    };
+    told(&["config", "apply", &dir.join("bench.toml").to_string_lossy()]).await?;
     if let Some(certificate) = certificate {
         let (chain, key) = (certificate.chain.to_string_lossy(), certificate.key.to_string_lossy());
-        let said =
-            ctl(&node, &[&["cert", "add", "bench", "--chain", &chain, "--key", &key], &patience[..]].concat()).await?;
-        ensure!(said.code == 0, "tandemctl cert add: {said:?}");
+        told(&["certificate", "add", "bench", "--chain", &chain, "--key", &key]).await?;
+        told(&["listener", "set", "web", "--tls-cert", "bench"]).await?;
     }
-    let document = dir.join("bench.toml");
-    let said = ctl(&node, &[&["config", "apply", &document.to_string_lossy()], &patience[..]].concat()).await?;
-    ensure!(said.code == 0, "tandemctl config apply: {said:?}");
     Ok(())
 }
 
