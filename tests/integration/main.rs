@@ -16,5 +16,6 @@ mod names_resolve;
 mod no_acknowledged_change_lost;
 mod open_files_run_out;
 mod thousand_backends;
+mod tls_resumes_elsewhere;
 mod watched;
 mod wrong_data_dir;
