@@ -10,6 +10,10 @@ use tandem_node::config::NodeFile;
 use tandem_node::{demo, logs, node, secrets};
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Sessions come and go for months: what they leave must be given back, and small things must lie close together.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[derive(Parser)]
 #[command(name = "tandemd", version, about = "A highly available proxy pair for WebSocket and HTTP", long_about = None)]
 struct Args {

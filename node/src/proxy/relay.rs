@@ -124,11 +124,13 @@ where
 
 impl<C: Socket, B: Socket> Relay<C, B> {
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let up = self.up.pump(cx, &mut self.client, &mut self.backend, &self.moved.from_client);
+        let last = self.down.stage == Stage::Done;
+        let up = self.up.pump(cx, &mut self.client, &mut self.backend, &self.moved.from_client, last);
         if let Some(end) = self.note(up, Side::Client, Side::Backend) {
             return Poll::Ready(end);
         }
-        let down = self.down.pump(cx, &mut self.backend, &mut self.client, &self.moved.from_backend);
+        let last = self.up.stage == Stage::Done;
+        let down = self.down.pump(cx, &mut self.backend, &mut self.client, &self.moved.from_backend, last);
         if let Some(end) = self.note(down, Side::Backend, Side::Client) {
             return Poll::Ready(end);
         }
