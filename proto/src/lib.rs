@@ -32,8 +32,14 @@ pub mod admin {
 pub mod document;
 pub mod model;
 mod problem;
+mod report;
 pub mod routing;
 mod table;
 
 pub use problem::Problems;
 pub use table::Table;
+
+/// Whole milliseconds, as messages and counters carry them.
+pub fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

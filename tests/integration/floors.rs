@@ -24,7 +24,8 @@ const FLOORS: [(&str, u8); 11] = [
 const STRANGERS: [(&str, &str); 1] = [("proxy", "control")];
 
 /// Rooms whose time and chance are arguments.
-const PURE: [&str; 25] = [
+const PURE: [&str; 27] = [
+    "admin/status.rs",
     "control/state.rs",
     "control/standing.rs",
     "vip/lease.rs",
@@ -42,6 +43,7 @@ const PURE: [&str; 25] = [
     "proxy/balance/two.rs",
     "proxy/probe/health.rs",
     "proxy/probe/pause.rs",
+    "proxy/drain.rs",
     "proxy/headers.rs",
     "proxy/limits.rs",
     "proxy/names/known.rs",

@@ -27,8 +27,7 @@ enum Verdict {
 impl Verdict {
     fn of(status: &StatusReply) -> Self {
         let node_odd = |n: &NodeStatus| {
-            let unfit = |r: &NodeReport| r.draining || !r.fatal.is_empty();
-            !n.reachable || behind(status, n) > 0 || n.report.as_ref().is_none_or(unfit)
+            !n.reachable || behind(status, n) > 0 || !n.report.as_ref().is_some_and(NodeReport::is_fit)
         };
         let report_odd = |r: &NodeReport| {
             r.backends.iter().any(|b| Health::of(b) != Health::Up)

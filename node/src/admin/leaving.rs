@@ -13,6 +13,7 @@ use tonic::Status;
 
 use super::report::leads;
 use super::service::{Admin, Rooms};
+use super::status::is_proxy;
 use crate::config::model::State;
 use crate::control::{Member, Role};
 
@@ -115,11 +116,8 @@ impl Admin {
         };
         if !ask.resume {
             let serves = |n: &pb::NodeStatus| {
-                let other = n
-                    .member
-                    .as_ref()
-                    .is_some_and(|m| m.id != whom.id && m.role() != tandem_proto::raft::v1::Role::Witness);
-                other && n.report.as_ref().is_some_and(|r| !r.draining && r.fatal.is_empty())
+                let other = n.member.as_ref().is_some_and(|m| m.id != whom.id);
+                other && is_proxy(n) && n.report.as_ref().is_some_and(pb::NodeReport::is_fit)
             };
             if !self.gather(rooms).await.iter().any(serves) {
                 let back = format!("tandemctl node resume {}", whom.name);

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tandem_proto::admin::v1 as pb;
+use tandem_proto::millis;
 
 use crate::control::Control;
 use crate::proxy;
@@ -46,10 +47,6 @@ pub(super) fn report(who: &Who, started: Instant, leaving: Leaving, rooms: &Room
 /// A leader whose lease has run out is none.
 pub(super) fn leads(control: &Control, lease: Duration) -> bool {
     control.here().lease_end(lease).is_some_and(|end| Instant::now() < end)
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn listener(l: proxy::ListenerReport) -> pb::ListenerReport {

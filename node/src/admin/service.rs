@@ -121,9 +121,7 @@ impl Admin {
         let candidates = ranked(&rooms.control);
         let answers =
             self.shared.peers.ask(&candidates, |mut c| async move { c.report(pb::ReportRequest {}).await }).await;
-        let fit = |(m, answer): (Member, Result<pb::NodeReport, Status>)| {
-            answer.is_ok_and(|r| r.fatal.is_empty() && !r.draining).then_some(m)
-        };
+        let fit = |(m, answer): (Member, Result<pb::NodeReport, Status>)| answer.is_ok_and(|r| r.is_fit()).then_some(m);
         candidates.into_iter().zip(answers).filter_map(fit).collect()
     }
 
@@ -253,7 +251,7 @@ fn refused(problems: Problems, revision: u64) -> pb::ChangeReply {
 /// The wall clock, for the record only.
 #[allow(clippy::disallowed_methods)]
 fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, tandem_proto::millis)
 }
 
 #[tonic::async_trait]

@@ -42,7 +42,7 @@ fn name(n: &NodeStatus) -> String {
     n.member.as_ref().map_or_else(String::new, |m| m.name.clone())
 }
 
-fn is_proxy(n: &NodeStatus) -> bool {
+pub(super) fn is_proxy(n: &NodeStatus) -> bool {
     n.member.as_ref().is_some_and(|m| m.role() != Role::Witness)
 }
 
@@ -209,7 +209,7 @@ pub(super) fn next_failure(g: &Gathered<'_>) -> String {
     let standby: Vec<String> = g
         .nodes
         .iter()
-        .filter(|n| is_proxy(n) && n.report.as_ref().is_some_and(|r| r.fatal.is_empty() && !r.draining))
+        .filter(|n| is_proxy(n) && n.report.as_ref().is_some_and(NodeReport::is_fit))
         .map(name)
         .filter(|n| !holders.contains(n))
         .collect();

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::{Config, Instant as _, ServerState, SnapshotPolicy, TokioInstant};
+use tandem_proto::millis;
 use tandem_proto::raft::v1 as pb;
 use tokio::sync::watch;
 
@@ -99,12 +100,11 @@ impl Doors {
 }
 
 fn config(cluster: &str, timers: Timers) -> Result<Arc<Config>, String> {
-    let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
     let config = Config {
         cluster_name: cluster.to_owned(),
-        heartbeat_interval: ms(timers.heartbeat),
-        election_timeout_min: ms(timers.election_min),
-        election_timeout_max: ms(timers.lease),
+        heartbeat_interval: millis(timers.heartbeat),
+        election_timeout_min: millis(timers.election_min),
+        election_timeout_max: millis(timers.lease),
         max_payload_entries: 64,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(1000),
         max_in_snapshot_log_to_keep: 200,

@@ -9,6 +9,7 @@ use std::sync::atomic::{
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tandem_proto::millis;
 use tokio::sync::Notify;
 
 use super::balance::{Ejection, Latency, mark};
@@ -194,10 +195,6 @@ pub(super) fn shortage(error: &io::Error) -> Option<Limit> {
         libc::EADDRNOTAVAIL => Some(Limit::Ports),
         _ => None,
     }
-}
-
-fn millis(at: Duration) -> u64 {
-    u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A session's or request's place at a backend, counted from the choice until it is dropped, so that many handshakes

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use tandem_proto::millis;
+
 use crate::config::model::State;
 
 /// No time, and none to come.
@@ -57,10 +59,6 @@ impl Drain {
         let ends_at = self.ends_at.load(Relaxed);
         (ends_at != NEVER).then(|| Duration::from_millis(ends_at).saturating_sub(now))
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(NEVER)
 }
 
 #[cfg(test)]
