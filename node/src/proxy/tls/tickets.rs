@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
-use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
+use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
 use rustls::server::ProducesTickets;
 
 /// How long one key seals. It opens for as long again.
@@ -18,14 +18,15 @@ const NUMBER: usize = size_of::<u64>();
 
 /// See the module.
 pub(super) struct Tickets {
-    key: [u8; 32],
+    /// What the keys of all days come from.
+    from: Prk,
     now: fn() -> SystemTime,
 }
 
 impl Tickets {
     /// With a key that is for this alone.
     pub(super) fn new(key: &[u8; 32], now: fn() -> SystemTime) -> Self {
-        Self { key: *key, now }
+        Self { from: Salt::new(HKDF_SHA256, b"tandem session tickets").extract(key), now }
     }
 
     /// The number of today.
@@ -35,8 +36,7 @@ impl Tickets {
 
     fn key_of(&self, day: u64) -> Option<RandomizedNonceKey> {
         let mut key = [0; 32];
-        let from = Salt::new(HKDF_SHA256, b"tandem session tickets").extract(&self.key);
-        from.expand(&[&day.to_be_bytes()], &AES_256_GCM).ok()?.fill(&mut key).ok()?;
+        self.from.expand(&[&day.to_be_bytes()], &AES_256_GCM).ok()?.fill(&mut key).ok()?;
         RandomizedNonceKey::new(&AES_256_GCM, &key).ok()
     }
 }
@@ -57,10 +57,9 @@ impl ProducesTickets for Tickets {
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        let number = self.today();
-        let (mut sealed, number) = (plain.to_vec(), number.to_be_bytes());
-        let nonce =
-            self.key_of(u64::from_be_bytes(number))?.seal_in_place_append_tag(Aad::from(number), &mut sealed).ok()?;
+        let day = self.today();
+        let (mut sealed, number) = (plain.to_vec(), day.to_be_bytes());
+        let nonce = self.key_of(day)?.seal_in_place_append_tag(Aad::from(number), &mut sealed).ok()?;
         Some([&number[..], nonce.as_ref(), &sealed].concat())
     }
 
