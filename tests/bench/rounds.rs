@@ -85,27 +85,20 @@ fn able(rows: &[&'static Row], measured: &mut Measured) -> BTreeSet<(&'static st
     let mut able = BTreeSet::new();
     let all: BTreeSet<Contender> = rows.iter().flat_map(|row| row.contenders).copied().collect();
     for who in all {
-        let mut why_not = None;
+        let rows = rows.iter().filter(|row| row.contenders.contains(&who)).map(|row| row.id);
         match who.version() {
-            Ok(version) if who != Contender::Nobody => {
-                measured.versions.insert(who.product().to_owned(), version);
+            Ok(version) => {
+                if who != Contender::Nobody {
+                    measured.versions.insert(who.product().to_owned(), version);
+                }
+                able.extend(rows.map(|row| (row, who)));
             }
-            Ok(_) => {}
-            Err(why) => why_not = Some(why),
-        }
-        let no_tls = why_not.is_none().then(|| who.no_tls()).flatten();
-        let mut left_out = Vec::new();
-        for row in rows.iter().filter(|row| row.contenders.contains(&who)) {
-            if why_not.is_some() || (row.transport != Transport::Plain && no_tls.is_some()) {
-                left_out.push(row.id);
-            } else {
-                able.insert((row.id, who));
+            Err(why) => {
+                let rows: Vec<&str> = rows.collect();
+                let absent = format!("{} is left out of {}: {why}", who.name(), rows.join(", "));
+                eprintln!("bench-peers: MISSING {absent}");
+                measured.absent.push(absent);
             }
-        }
-        if let (Some(why), false) = (why_not.or(no_tls), left_out.is_empty()) {
-            let absent = format!("{} is left out of {}: {why}", who.name(), left_out.join(", "));
-            eprintln!("bench-peers: MISSING {absent}");
-            measured.absent.push(absent);
         }
     }
     able

@@ -251,6 +251,8 @@ mod tests {
                     assert!(row.contenders.contains(who), "{}: {who:?} is compared and does not run", row.id);
                 }
             }
+            let bare = row.contenders.contains(&Nobody);
+            assert!(!bare || row.transport == Transport::Plain, "{}: the backends speak no TLS", row.id);
             assert_eq!(ROWS.iter().filter(|other| other.id == row.id).count(), 1, "{} is there twice", row.id);
         }
     }

@@ -87,30 +87,6 @@ pub(super) fn version() -> Result<String, String> {
     Ok(String::from_utf8_lossy(&said.stdout).trim().trim_start_matches("tandemd ").to_owned())
 }
 
-/// Whether it can end TLS.
-pub(super) fn knows_tls() -> Result<(), String> {
-    match tandemd(&["secret", "--help"]) {
-        Ok(said) if said.status.success() => Ok(()),
-        Ok(_) => Err("this tandemd ends no TLS yet (it knows no `secret`)".to_owned()),
-        Err(e) => Err(format!("{e:#}")),
-    }
-}
-
-/// Whether it can poll.
-pub(super) fn knows_busy_poll() -> Result<(), String> {
-    let check = || -> anyhow::Result<bool> {
-        let dir = tempfile::tempdir()?;
-        let file = dir.path().join("node.toml");
-        fs::write(&file, node_toml(dir.path(), SocketAddr::from(([127, 0, 0, 1], 7440)), Wait::Polling))?;
-        Ok(tandemd(&["check", &file.to_string_lossy()])?.status.success())
-    };
-    match check() {
-        Ok(true) => Ok(()),
-        Ok(false) => Err("this tandemd knows no `proxy.busy_poll` in its node.toml yet".to_owned()),
-        Err(e) => Err(format!("{e:#}")),
-    }
-}
-
 fn tandemd(args: &[&str]) -> anyhow::Result<std::process::Output> {
     Command::new(binaries::path("tandemd")?).args(args).output().context("cannot start tandemd")
 }

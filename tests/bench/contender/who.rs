@@ -67,17 +67,7 @@ impl Contender {
             }
             Self::Envoy => said(Command::new(envoy::program()).arg("--version"), "version: ")
                 .ok_or_else(|| "not on the PATH: install it, or --install-peers".to_owned()),
-            Self::Tandem => tandem::version(),
-            Self::TandemBusyPoll => tandem::knows_busy_poll().and_then(|()| tandem::version()),
-        }
-    }
-
-    /// Why it cannot end TLS; nothing if it can.
-    pub(crate) fn no_tls(self) -> Option<String> {
-        match self {
-            Self::Tandem | Self::TandemBusyPoll => tandem::knows_tls().err(),
-            Self::Nobody => Some("the backends speak no TLS".to_owned()),
-            Self::Nginx | Self::NginxTuned | Self::Haproxy | Self::HaproxyTuned | Self::Envoy => None,
+            Self::Tandem | Self::TandemBusyPoll => tandem::version(),
         }
     }
 }
