@@ -3,7 +3,7 @@
 use clap::{ArgGroup, Subcommand};
 use tandem_proto::model::WebSocketUse;
 
-use super::words;
+use super::values::words;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Route {
