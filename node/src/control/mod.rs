@@ -1,5 +1,6 @@
 //! One log, one truth: every change goes through consensus, every node applies the same changes in the same order.
 
+mod disk;
 mod formation;
 mod handle;
 mod log;
@@ -14,11 +15,12 @@ mod succession;
 mod timers;
 mod wire;
 
+pub use disk::{Directory, Disk, File};
 pub use formation::Founding;
 pub use handle::{Control, Error};
 pub use membership::{Doors, Error as EnterError};
 pub use network::channel;
 pub use standing::{Member, NodeId, Role, Standing};
-pub use store::{Error as StoreError, Store};
+pub use store::{Error as StoreError, Store, Writer};
 pub use succession::ranked;
 pub use timers::Timers;

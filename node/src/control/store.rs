@@ -4,24 +4,28 @@
 //! carries a CRC32C of its key and value: a trial flipped bytes in a closed file and redb read them back silently.
 //! The first write that fails is the last: the thread refuses everything after it, and consensus stops on this node.
 
+mod records;
+mod writer;
+
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use openraft::storage::IOFlushed;
 use prost::Message;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use tandem_proto::raft::v1 as pb;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
+use super::disk::{Directory, Disk};
 use super::raft::{Entry, LogId, Types, Vote};
 use super::wire;
 
-const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
-const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
+pub use writer::Writer;
 
-const FORMAT_KEY: &str = "format";
+/// The file of vote and log.
+const FILE: &str = "tandem.redb";
 const IDENTITY: &str = "identity";
 const VOTE: &str = "vote";
 const COMMITTED: &str = "committed";
@@ -104,7 +108,7 @@ struct Job {
 #[derive(Clone)]
 pub struct Store {
     kept: Arc<Mutex<Kept>>,
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::UnboundedSender<Job>,
 }
 
 impl Store {
@@ -113,18 +117,30 @@ impl Store {
     /// # Errors
     /// If it cannot be opened, is damaged, or was written by a newer version.
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        let path = dir.join("tandem.redb");
-        let cannot = |why: String| Error::Open { path: path.clone(), why };
-        std::fs::create_dir_all(dir).map_err(|e| cannot(e.to_string()))?;
+        let cannot = |e: io::Error| Error::Open { path: dir.join(FILE), why: e.to_string() };
+        let disk = Directory::new(dir).map_err(cannot)?;
+        let (store, writer) = Self::on(&disk, dir)?;
+        std::thread::Builder::new().name("store".into()).spawn(move || writer.run()).map_err(cannot)?;
+        Ok(store)
+    }
+
+    /// The same on any disk, which errors call `dir`, with the writer still to be run.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn on(disk: &impl Disk, dir: &Path) -> Result<(Self, Writer), Error> {
+        let path = dir.join(FILE);
+        let cannot = |e: io::Error| Error::Open { path: path.clone(), why: e.to_string() };
+        let file = disk.open(FILE).map_err(cannot)?;
+        // A file whose name is lost with the power is an empty disk, which forgot its vote.
+        disk.sync_names().map_err(cannot)?;
         // redb asserts on some kinds of damage: that, too, is a damaged file and no bug of ours.
-        let checked = std::panic::catch_unwind(|| open_checked(&path));
-        let (db, kept) = checked.unwrap_or_else(|_| Err(damaged(&path, "redb could not make sense of it")))?;
-        let (jobs, inbox) = mpsc::channel();
-        std::thread::Builder::new()
-            .name("store".into())
-            .spawn(move || write_all(&db, &inbox))
-            .map_err(|e| cannot(e.to_string()))?;
-        Ok(Self { kept: Arc::new(Mutex::new(kept)), jobs })
+        let checked = std::panic::catch_unwind(AssertUnwindSafe(|| records::open(file, &path)));
+        let garbled = |_| Err(records::damaged(&path, "redb could not make sense of it"));
+        let (db, kept) = checked.unwrap_or_else(garbled)?;
+        let (jobs, inbox) = mpsc::unbounded_channel();
+        let store = Self { kept: Arc::new(Mutex::new(kept)), jobs };
+        Ok((store, Writer { db, inbox, failed: None }))
     }
 
     pub(super) fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -133,8 +149,8 @@ impl Store {
     }
 
     pub(super) fn submit(&self, ops: Vec<Op>, waiter: Waiter) {
-        if let Err(mpsc::SendError(job)) = self.jobs.send(Job { ops, waiter }) {
-            finish(job.waiter, Err(&io::Error::other("the store's writer has ended")));
+        if let Err(mpsc::error::SendError(job)) = self.jobs.send(Job { ops, waiter }) {
+            writer::finish(job.waiter, Some("the store's writer has ended"));
         }
     }
 
@@ -195,150 +211,6 @@ impl Store {
     }
 }
 
-fn damaged(path: &Path, why: impl std::fmt::Display) -> Error {
-    Error::Damaged { path: path.to_owned(), why: why.to_string() }
-}
-
-fn open_checked(path: &Path) -> Result<(Database, Kept), Error> {
-    let cannot = |e: redb::DatabaseError| Error::Open { path: path.to_owned(), why: e.to_string() };
-    let mut db = Database::create(path).map_err(|e| match e {
-        redb::DatabaseError::Storage(redb::StorageError::Corrupted(why)) => damaged(path, why),
-        other => cannot(other),
-    })?;
-    match db.check_integrity() {
-        Ok(true) => {}
-        Ok(false) => return Err(damaged(path, "pages did not match their checksums")),
-        Err(e) => return Err(damaged(path, e)),
-    }
-    let kept = load(&db, path)?;
-    Ok((db, kept))
-}
-
-fn finish(waiter: Waiter, result: Result<(), &io::Error>) {
-    let result = result.map_err(|e| io::Error::new(e.kind(), e.to_string()));
-    match waiter {
-        Waiter::Raft(flushed) => flushed.io_completed(result),
-        Waiter::Caller(done) => drop(done.send(result)),
-        Waiter::Nobody => {}
-    }
-}
-
-/// The writer thread: everything that waits goes into one transaction, one fsync.
-fn write_all(db: &Database, inbox: &mpsc::Receiver<Job>) {
-    let mut failed: Option<io::Error> = None;
-    while let Ok(first) = inbox.recv() {
-        let jobs: Vec<Job> = std::iter::once(first).chain(inbox.try_iter()).collect();
-        if failed.is_none()
-            && let Err(e) = commit(db, &jobs)
-        {
-            tracing::error!(error = %e, "the disk did not take a write: consensus stops on this node, traffic goes on; mend the disk and restart tandemd");
-            failed = Some(io::Error::other(e.to_string()));
-        }
-        for job in jobs {
-            finish(job.waiter, failed.as_ref().map_or(Ok(()), Err));
-        }
-    }
-}
-
-fn commit(db: &Database, jobs: &[Job]) -> Result<(), redb::Error> {
-    let txn = db.begin_write()?;
-    {
-        let mut meta = txn.open_table(META)?;
-        let mut log = txn.open_table(LOG)?;
-        for op in jobs.iter().flat_map(|j| &j.ops) {
-            match op {
-                Op::Meta(key, value) => drop(meta.insert(*key, sealed(key.as_bytes(), value).as_slice())?),
-                Op::Append(index, value) => drop(log.insert(index, sealed(&index.to_be_bytes(), value).as_slice())?),
-                Op::Truncate(from) => log.retain_in(*from.., |_, _| false)?,
-                Op::Purge(upto) => log.retain_in(..=*upto, |_, _| false)?,
-            }
-        }
-    }
-    txn.commit()?;
-    Ok(())
-}
-
-/// crc32c(key ‖ value) ‖ value
-fn sealed(key: &[u8], value: &[u8]) -> Vec<u8> {
-    let crc = crc32c::crc32c_append(crc32c::crc32c(key), value);
-    [&crc.to_le_bytes(), value].concat()
-}
-
-fn unsealed<'a>(key: &[u8], record: &'a [u8]) -> Option<&'a [u8]> {
-    let (crc, value) = record.split_first_chunk::<4>()?;
-    (u32::from_le_bytes(*crc) == crc32c::crc32c_append(crc32c::crc32c(key), value)).then_some(value)
-}
-
-fn load(db: &Database, path: &Path) -> Result<Kept, Error> {
-    let damaged = |why: String| damaged(path, why);
-    let txn = db.begin_write().map_err(|e| damaged(e.to_string()))?;
-    // Tables are made at the first open, so that reading finds them.
-    drop(txn.open_table(LOG).map_err(|e| damaged(e.to_string()))?);
-    {
-        let mut meta = txn.open_table(META).map_err(|e| damaged(e.to_string()))?;
-        let found = meta.get(FORMAT_KEY).map_err(|e| damaged(e.to_string()))?.map(|v| v.value().to_vec());
-        match found {
-            None => {
-                let record = sealed(FORMAT_KEY.as_bytes(), &FORMAT.to_le_bytes());
-                meta.insert(FORMAT_KEY, record.as_slice()).map_err(|e| damaged(e.to_string()))?;
-            }
-            Some(record) => {
-                let value = unsealed(FORMAT_KEY.as_bytes(), &record).and_then(|v| v.try_into().ok());
-                let found = u32::from_le_bytes(value.ok_or_else(|| damaged("record format".into()))?);
-                if found > FORMAT {
-                    return Err(Error::Newer { path: path.to_owned(), found });
-                }
-            }
-        }
-    }
-    txn.commit().map_err(|e| damaged(e.to_string()))?;
-    read(db).map_err(damaged)
-}
-
-fn read(db: &Database) -> Result<Kept, String> {
-    let txn = db.begin_read().map_err(|e| e.to_string())?;
-    let meta = txn.open_table(META).map_err(|e| e.to_string())?;
-    let get = |key: &str| -> Result<Option<Vec<u8>>, String> {
-        let Some(record) = meta.get(key).map_err(|e| e.to_string())? else { return Ok(None) };
-        unsealed(key.as_bytes(), record.value()).map(|v| Some(v.to_vec())).ok_or_else(|| format!("record {key}"))
-    };
-    fn decode<M: Message + Default>(key: &str, value: Option<Vec<u8>>) -> Result<Option<M>, String> {
-        value.map(|v| M::decode(v.as_slice()).map_err(|e| format!("record {key}: {e}"))).transpose()
-    }
-    let log_id = |key: &str| Ok::<_, String>(decode::<pb::LogId>(key, get(key)?)?.map(wire::log_id_in));
-    let vote = decode::<pb::Vote>(VOTE, get(VOTE)?)?;
-    let snapshot = match (decode::<pb::SnapshotMeta>(SNAPSHOT_HEAD, get(SNAPSHOT_HEAD)?)?, get(SNAPSHOT_DATA)?) {
-        (Some(head), Some(data)) => Some((head, Arc::new(data))),
-        (None, None) => None,
-        _ => return Err("half a snapshot".into()),
-    };
-    Ok(Kept {
-        identity: decode(IDENTITY, get(IDENTITY)?)?,
-        vote: vote.map(|v| wire::vote_in(Some(v))).transpose().map_err(|e| e.to_string())?,
-        committed: log_id(COMMITTED)?,
-        purged: log_id(PURGED)?,
-        log: read_log(&txn)?,
-        snapshot,
-    })
-}
-
-fn read_log(txn: &redb::ReadTransaction) -> Result<BTreeMap<u64, Entry>, String> {
-    let table = txn.open_table(LOG).map_err(|e| e.to_string())?;
-    let mut log = BTreeMap::new();
-    for row in table.iter().map_err(|e| e.to_string())? {
-        let (key, record) = row.map_err(|e| e.to_string())?;
-        let index = key.value();
-        let bad = || format!("log entry {index}");
-        let value = unsealed(&index.to_be_bytes(), record.value()).ok_or_else(bad)?;
-        let entry = pb::Entry::decode(value).ok().and_then(|e| wire::entry_in(e).ok()).ok_or_else(bad)?;
-        if log.last_key_value().is_some_and(|(last, _)| last + 1 != index) {
-            return Err(format!("a hole in the log before {index}"));
-        }
-        log.insert(index, entry);
-    }
-    Ok(log)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -395,7 +267,7 @@ mod tests {
         let path = dir.path().join("tandem.redb");
         let whole = loop {
             // Wait for the lock's owner to be gone, then take the bytes.
-            if Database::open(&path).is_ok() {
+            if redb::Database::open(&path).is_ok() {
                 break std::fs::read(&path).unwrap();
             }
         };
