@@ -139,7 +139,7 @@ pub(crate) struct What {
     /// {1} and {name} are groups of the pattern.
     #[arg(long, value_name = "PATH", requires = "rewrite_regex", help_heading = "What changes on the way")]
     pub(crate) rewrite_to: Option<String>,
-    /// The Host a backend is told; {backend} for its own address.
+    /// The Host a backend is told; {backend} for its own name or address.
     #[arg(long, value_name = "HOST", help_heading = "What changes on the way")]
     pub(crate) set_host: Option<String>,
     /// In place of what is there, in requests; repeat it for more, as all below.

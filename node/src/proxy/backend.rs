@@ -174,18 +174,29 @@ impl Backend {
         self.doubt.notified().await;
     }
 
-    /// Connects, for `said`.
+    /// Connects, for `said`, to whom the config calls `host`.
     ///
     /// # Errors
     /// As [`Dialing::open`]. If it may be the backend's fault, it is also to be checked now.
-    pub(super) async fn dial(&self, how: &Dialing, within: Duration, said: Option<Addresses>) -> io::Result<Stream> {
-        let dialed = how.open(self.address, within, said).await;
+    pub(super) async fn dial(
+        &self,
+        how: &Dialing,
+        host: Option<&str>,
+        within: Duration,
+        said: Option<Addresses>,
+    ) -> io::Result<Stream> {
+        let dialed = how.open(self.address, host, within, said).await;
         dialed.inspect_err(|error| {
             if shortage(error).is_none() {
                 self.doubt();
             }
         })
     }
+}
+
+/// What a Host header says of a backend that the config calls so.
+pub(super) fn authority(host: Option<&str>, address: SocketAddr) -> String {
+    host.map_or_else(|| address.to_string(), |host| format!("{host}:{}", address.port()))
 }
 
 /// What this node lacks, if that is why a connection did not come about.

@@ -43,7 +43,7 @@ struct How {
 #[derive(Debug)]
 struct Secure {
     terms: Result<Arc<ClientConfig>, tls::Error>,
-    /// Whom their certificates must name; `None`: the address.
+    /// Whom their certificates must name; `None`: each its own name or address.
     name: Option<ServerName<'static>>,
 }
 
@@ -112,13 +112,15 @@ impl Dialing {
         tokio::time::timeout(within, connecting).await.map_err(|_| late(within))?
     }
 
-    /// Connects, and where TLS is spoken makes sure of whom it has met: then HTTP can begin.
+    /// Connects, and where TLS is spoken makes sure of whom it has met, which is whom the upstream says, or else `host`,
+    /// or else the address: then HTTP can begin.
     ///
     /// # Errors
     /// Those of [`Dialing::connect`], and those of TLS, which the operator must mend.
     pub(super) async fn open(
         &self,
         address: SocketAddr,
+        host: Option<&str>,
         within: Duration,
         said: Option<Addresses>,
     ) -> io::Result<Stream> {
@@ -126,7 +128,11 @@ impl Dialing {
             return self.connect(address, within, said).await.map(Stream::from);
         };
         let terms = secure.terms.as_ref().map_err(|error| io::Error::other(error.clone()))?;
-        let name = secure.name.clone().unwrap_or_else(|| ServerName::from(address.ip()));
+        let name = match (&secure.name, host) {
+            (Some(name), _) => name.clone(),
+            (None, Some(host)) => ServerName::try_from(host.to_owned()).map_err(io::Error::other)?,
+            (None, None) => ServerName::from(address.ip()),
+        };
         // Boxed: it is in no other upstream's sessions.
         let opening = Box::pin(async {
             let socket = self.connect(address, within, said).await?;

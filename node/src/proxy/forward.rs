@@ -21,8 +21,9 @@ use super::backend::{Place, now};
 use super::connection::Asked;
 use super::error::{Error, Failure};
 use super::headers;
-use super::pool::Lease;
+use super::pool::{Lease, Way};
 use super::reply::Reply;
+use super::table::Member;
 use super::worker::Worker;
 
 /// Takes a request to one of `asked.upstream`'s backends. Another one is tried while nothing can have been done: no
@@ -46,12 +47,12 @@ pub(super) async fn forward(
     let mut tried = Vec::new();
     let mut failure = None;
     for _ in 0..=asked.upstream.timeouts.retries {
-        let Some(place) = worker.place(&asked.upstream, asked.affinity, &tried) else { break };
-        let address = place.backend().address;
-        if let Some(host) = asked.taken.new_host(address) {
+        let Some((member, place)) = worker.place(&asked.upstream, asked.affinity, &tried) else { break };
+        let address = member.backend.address;
+        if let Some(host) = asked.taken.new_host(member) {
             request.headers_mut().insert(HOST, host);
         }
-        let (mut sender, pooled) = match connection(worker, &place, asked).await {
+        let (mut sender, pooled) = match connection(worker, member, asked).await {
             Ok(connection) => connection,
             Err(failed @ Failure::Shortage(_)) => {
                 failed.log(&asked.upstream.name, address);
@@ -71,7 +72,7 @@ pub(super) async fn forward(
                 // `heard`: when the last of the request was sent.
                 place.backend().answered(heard.get().elapsed());
                 place.backend().served();
-                return Ok(answer(worker, asked, response, sender, place));
+                return Ok(answer(worker, asked, response, sender, member, place));
             }
             Err((Failure::Connection(error), None)) if error.is_user() => {
                 let slow = error.source().and_then(|e| e.downcast_ref()).is_some_and(|e| matches!(e, Broken::Slow(_)));
@@ -121,13 +122,17 @@ fn repeat(request: &Request<Upload>) -> Request<Upload> {
     again
 }
 
+fn way(asked: &Asked, member: &Member) -> Way {
+    (asked.upstream.dialing.id, member.backend.address, member.host.clone())
+}
+
 /// One from the pool (`true`), or a new one.
-async fn connection(worker: &Worker, place: &Place, asked: &Asked) -> Result<(SendRequest<Upload>, bool), Failure> {
+async fn connection(worker: &Worker, member: &Member, asked: &Asked) -> Result<(SendRequest<Upload>, bool), Failure> {
     let shared = !asked.upstream.dialing.is_personal();
-    if shared && let Some(sender) = worker.pool.take((asked.upstream.dialing.id, place.backend().address)) {
+    if shared && let Some(sender) = worker.pool.take(&way(asked, member)) {
         return Ok((sender, true));
     }
-    let socket = worker.dial(place, asked).await?;
+    let socket = worker.dial(member, asked).await?;
     let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(Failure::Connection)?;
     // What goes wrong on it is told to the request that is under way.
     tokio::task::spawn_local(async move { drop(connection.await) });
@@ -164,6 +169,7 @@ fn answer(
     asked: &Asked,
     response: Response<Incoming>,
     sender: SendRequest<Upload>,
+    member: &Member,
     place: Place,
 ) -> Response<Reply> {
     let (mut parts, body) = response.into_parts();
@@ -179,8 +185,7 @@ fn answer(
     place.backend().requests_total.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     // One that speaks for this client ends with this answer.
     let shared = !asked.upstream.dialing.is_personal();
-    let lease =
-        Lease { pool: Rc::clone(&worker.pool), way: (asked.upstream.dialing.id, place.backend().address), sender };
+    let lease = Lease { pool: Rc::clone(&worker.pool), way: way(asked, member), sender };
     Response::from_parts(parts, Reply::from_backend(body, shared.then_some(lease), place))
 }
 

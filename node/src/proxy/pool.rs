@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::http1::SendRequest;
@@ -22,8 +23,9 @@ struct Idle {
     since: Instant,
 }
 
-/// How a connection was made, and to where: [`Dialing::id`](super::dialing::Dialing::id), the backend's address.
-pub(super) type Way = (u64, SocketAddr);
+/// How a connection was made, to where, and to whom: [`Dialing::id`](super::dialing::Dialing::id), the backend's address,
+/// its name if it has one.
+pub(super) type Way = (u64, SocketAddr, Option<Arc<str>>);
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -31,9 +33,9 @@ pub(super) struct Pool(RefCell<HashMap<Way, Vec<Idle>>>);
 
 impl Pool {
     /// A connection ready for a request.
-    pub(super) fn take(&self, way: Way) -> Option<SendRequest<Upload>> {
+    pub(super) fn take(&self, way: &Way) -> Option<SendRequest<Upload>> {
         let mut all = self.0.borrow_mut();
-        let idle = all.get_mut(&way)?;
+        let idle = all.get_mut(way)?;
         let now = Instant::now();
         // The last one given back first: it is the freshest.
         while let Some(Idle { sender, since }) = idle.pop() {

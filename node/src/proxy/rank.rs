@@ -1,10 +1,8 @@
 //! Which backends the balance chooses among: near ones first, then all, then the backups, at last those that are ejected.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::backend::Backend;
 use super::balance::{Affinity, Candidate, ramped};
 use super::table::{Member, Upstream};
 use crate::config::model::{self, Balance, Name};
@@ -87,17 +85,19 @@ impl Upstream {
         able > 0 && able * 100 >= all * u64::from(share)
     }
 
-    /// The backend that a request is stuck to, while it takes new sessions; also a backup, as long as it lasts.
-    pub(super) fn stuck(&self, affinity: Affinity, tried: &[SocketAddr], now: Duration) -> Option<&Arc<Backend>> {
+    /// Where a request is stuck to, while it takes new sessions; also a backup, as long as it lasts.
+    pub(super) fn stuck(&self, affinity: Affinity, tried: &[SocketAddr], now: Duration) -> Option<&Member> {
         let mark = affinity.stuck?;
         let member = self.members.iter().find(|m| m.backend.mark == mark)?;
-        (self.is_open(member, now) && !tried.contains(&member.backend.address)).then_some(&member.backend)
+        (self.is_open(member, now) && !tried.contains(&member.backend.address)).then_some(member)
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
 
     use super::*;
     use crate::config::model::{Address, Config, State};
@@ -135,11 +135,11 @@ mod tests {
         upstream.members.iter().find(|m| m.backend.address == at(port)).unwrap().backend.set_up(false);
     }
 
-    /// Out for a minute.
-    fn eject(upstream: &Upstream, port: u16) {
+    /// Out for a minute from then on.
+    fn eject(upstream: &Upstream, port: u16, now: Duration) {
         let eject = model::Eject { base: Duration::from_secs(60), ..model::Eject::default() };
         let backend = &upstream.members.iter().find(|m| m.backend.address == at(port)).unwrap().backend;
-        backend.eject(backend.ejection().again(&eject, Duration::ZERO));
+        backend.eject(backend.ejection().again(&eject, now));
     }
 
     fn ports(upstream: &Upstream, tried: &[u16]) -> Vec<u16> {
@@ -171,8 +171,8 @@ mod tests {
     #[test]
     fn the_ejected_are_asked_last_of_all() {
         let u = upstream(&[(1, ""), (2, ""), (3, "backup"), (4, "draining")], |_| ());
-        eject(&u, 1);
-        eject(&u, 4);
+        eject(&u, 1, Duration::ZERO);
+        eject(&u, 4, Duration::ZERO);
         assert_eq!(ports(&u, &[]), [2]);
         assert_eq!(ports(&u, &[2]), [3]);
         assert_eq!(ports(&u, &[2, 3]), [1], "rather one that failed of late than nobody");
@@ -185,9 +185,9 @@ mod tests {
         assert!(u.stuck(stuck, &[], Duration::from_secs(60)).is_some());
 
         let zoned = upstream(&[(1, "here"), (2, "here"), (3, "here"), (4, "there")], |_| ());
-        eject(&zoned, 1);
+        eject(&zoned, 1, Duration::ZERO);
         assert_eq!(ports(&zoned, &[]), [2, 3]);
-        eject(&zoned, 2);
+        eject(&zoned, 2, Duration::ZERO);
         assert_eq!(ports(&zoned, &[]), [3, 4], "too few are left to carry it all");
     }
 
@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(weights(30), [10_000, 5000]);
         u.members[0].backend.set_up(true);
         assert_eq!(weights(30), [10_000, 5000], "one that stays up does not begin anew");
-        eject(&u, 1);
+        eject(&u, 1, crate::proxy::backend::now());
         near(weights(60), [1000, 5000]);
         near(weights(75), [5500, 5000]);
     }
@@ -255,7 +255,7 @@ mod tests {
         let stuck = |port, tried: &[SocketAddr]| {
             let mark = super::super::balance::mark(at(port));
             u.stuck(Affinity { stuck: Some(mark), ..Affinity::default() }, tried, Duration::ZERO)
-                .map(|b| b.address.port())
+                .map(|m| m.backend.address.port())
         };
         assert_eq!(stuck(1, &[]), Some(1));
         assert_eq!(stuck(2, &[]), Some(2), "a backup too, once it has the client");
@@ -264,6 +264,6 @@ mod tests {
         assert_eq!(stuck(4, &[]), None, "one that is no more");
         down(&u, 1);
         assert_eq!(stuck(1, &[]), None);
-        assert_eq!(u.stuck(Affinity::default(), &[], Duration::ZERO).map(|b| b.address), None);
+        assert_eq!(u.stuck(Affinity::default(), &[], Duration::ZERO).map(|m| m.backend.address), None);
     }
 }

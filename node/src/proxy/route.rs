@@ -1,15 +1,16 @@
 //! A route as the proxy follows it: where it leads, and what it does on the way. Pure.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 
+use super::backend::authority;
 use super::error::Error;
 use super::rewrite::{Ops, Said, location, target};
-use super::table::{Listener, Upstream};
+use super::table::{Listener, Member, Upstream};
 use crate::config::model::{self, Action, Name, NewHost, Redirect, Respond};
 
 /// A route, ready to be followed.
@@ -105,10 +106,10 @@ impl Taken {
     }
 
     /// What a backend is told instead of the client's host.
-    pub(super) fn new_host(&self, backend: SocketAddr) -> Option<HeaderValue> {
+    pub(super) fn new_host(&self, backend: &Member) -> Option<HeaderValue> {
         match &self.route.given.rewrite.host {
             NewHost::Same => None,
-            NewHost::Backend => HeaderValue::try_from(backend.to_string()).ok(),
+            NewHost::Backend => HeaderValue::try_from(authority(backend.host.as_deref(), backend.backend.address)).ok(),
             NewHost::Named(host) => Some(host.clone()),
         }
     }

@@ -95,13 +95,13 @@ impl Steward {
             for member in &upstream.members {
                 let key = (upstream.name.clone(), member.backend.address);
                 let probe = before.remove(&key).unwrap_or_else(|| {
-                    let (sender, receiver) = watch::channel(upstream.told());
+                    let (sender, receiver) = watch::channel(upstream.told(member));
                     tokio::task::spawn_local(probe::watch_over(Arc::clone(&member.backend), receiver));
                     sender
                 });
                 probe.send_if_modified(|told| {
                     // How it connects matters from the next check on; only another check is one at once.
-                    std::mem::replace(told, upstream.told()).check != upstream.check
+                    std::mem::replace(told, upstream.told(member)).check != upstream.check
                 });
                 self.probes.insert(key, probe);
             }

@@ -116,19 +116,14 @@ impl Upstream {
         Counted { count: &self.sessions, most: self.max_sessions }
     }
 
-    /// What the probes of its backends are told.
-    pub(super) fn told(&self) -> Told {
-        Told { check: self.check.clone(), dialing: Arc::clone(&self.dialing) }
+    /// What the probe of one of its backends is told.
+    pub(super) fn told(&self, member: &Member) -> Told {
+        Told { check: self.check.clone(), dialing: Arc::clone(&self.dialing), host: member.host.clone() }
     }
 
     /// Backends that have all the sessions they may.
     pub(super) fn full(&self) -> Vec<SocketAddr> {
         self.members.iter().filter(|m| m.is_full()).map(|m| m.backend.address).collect()
-    }
-
-    /// The most sessions of one of its backends.
-    pub(super) fn most_of(&self, backend: SocketAddr) -> Option<NonZeroU32> {
-        self.members.iter().find(|m| m.backend.address == backend)?.max_sessions
     }
 }
 
@@ -137,11 +132,13 @@ impl Upstream {
 pub(super) struct Member {
     /// How the config names it.
     pub(super) said: Address,
+    /// Who it must prove to be, and what a check calls it; `None`: its address.
+    pub(super) host: Option<Arc<str>>,
     pub(super) backend: Arc<Backend>,
     pub(super) weight: NonZeroU32,
     pub(super) active: bool,
     pub(super) rank: Rank,
-    max_sessions: Option<NonZeroU32>,
+    pub(super) max_sessions: Option<NonZeroU32>,
 }
 
 impl Member {
@@ -269,6 +266,7 @@ impl Registry {
                 backend.drain.tell(b.state, b.drain_within, backend::now());
                 members.push(Member {
                     said: said.clone(),
+                    host: said.identity().map(Arc::from),
                     backend,
                     weight: server.weight.unwrap_or(b.weight),
                     active: b.state == State::Active,

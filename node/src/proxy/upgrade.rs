@@ -22,6 +22,7 @@ use super::reply::Reply;
 use super::screen::names_websocket;
 use super::stream::Stream;
 use super::switch::{self, Said};
+use super::table::Member;
 use super::worker::Worker;
 
 /// A backend that agreed to a session.
@@ -67,19 +68,19 @@ pub(super) async fn open(
     let mut full = tried.len();
     let mut failure = None;
     while tried.len() - full <= asked.upstream.timeouts.retries as usize {
-        let Some(place) = worker.place(&asked.upstream, asked.affinity, &tried) else { break };
-        let address = place.backend().address;
-        let Some(seat) = place.backend().seats.take(asked.upstream.most_of(address)) else {
+        let Some((member, place)) = worker.place(&asked.upstream, asked.affinity, &tried) else { break };
+        let address = member.backend.address;
+        let Some(seat) = member.backend.seats.take(member.max_sessions) else {
             full += 1;
             tried.push(address);
             continue;
         };
-        if let Some(host) = asked.taken.new_host(address) {
+        if let Some(host) = asked.taken.new_host(member) {
             parts.headers.insert(HOST, host);
             request = switch::encode(&parts);
         }
         let tried_at = Instant::now();
-        match attempt(worker, &place, asked, &request, &accept).await {
+        match attempt(worker, member, asked, &request, &accept).await {
             Ok(Answer::Yes(mut response, socket, early)) => {
                 asked.stick(response.headers_mut(), place.backend());
                 place.backend().served();
@@ -159,17 +160,17 @@ enum Answer {
 
 async fn attempt(
     worker: &Worker,
-    place: &Place,
+    member: &Member,
     asked: &Asked,
     request: &[u8],
     accept: &str,
 ) -> Result<Answer, Failure> {
-    let socket = worker.dial(place, asked).await?;
+    let socket = worker.dial(member, asked).await?;
     let patience = asked.upstream.timeouts.upgrade;
     let sent = Instant::now();
     let said = tokio::time::timeout(patience, switch::ask(socket, request)).await;
     let said = said.unwrap_or(Err(Failure::Silent(patience)))?;
-    place.backend().answered(sent.elapsed());
+    member.backend.answered(sent.elapsed());
     match said {
         Said::Switched(mut headers, socket, early) => {
             verify(&headers, accept)?;

@@ -24,7 +24,7 @@ use super::pool::Pool;
 use super::proxy_protocol::Addresses;
 use super::sessions::{Ended, Sessions};
 use super::stream::Stream;
-use super::table::{Table, Upstream};
+use super::table::{Member, Table, Upstream};
 use super::tally::Tally;
 use crate::config::model::{Balance, Name, State};
 
@@ -112,10 +112,15 @@ impl Worker {
     }
 
     /// Chooses who gets the next session or request; `None`: nobody that is not `tried` may take it.
-    pub(super) fn place(&self, upstream: &Upstream, affinity: Affinity, tried: &[SocketAddr]) -> Option<Place> {
+    pub(super) fn place<'a>(
+        &self,
+        upstream: &'a Upstream,
+        affinity: Affinity,
+        tried: &[SocketAddr],
+    ) -> Option<(&'a Member, Place)> {
         let now = backend::now();
-        if let Some(backend) = upstream.stuck(affinity, tried, now) {
-            return Some(Place::at(backend));
+        if let Some(member) = upstream.stuck(affinity, tried, now) {
+            return Some((member, Place::at(&member.backend)));
         }
         let mut candidates = self.candidates.borrow_mut();
         upstream.candidates(tried, now, &mut candidates);
@@ -126,7 +131,8 @@ impl Worker {
             rotations.insert(upstream.name.clone(), Rotation::default());
         }
         let chosen = choose(how, rotations.get_mut(&upstream.name)?, &candidates)?;
-        Some(Place::at(&upstream.members[candidates[chosen].member].backend))
+        let member = &upstream.members[candidates[chosen].member];
+        Some((member, Place::at(&member.backend)))
     }
 
     /// Lets a handshake in, as far as limits go.
@@ -139,15 +145,16 @@ impl Worker {
         self.shared.limiter.admit(backend::now(), &table.settings, asked.client.ip(), listener, upstream)
     }
 
-    /// Connects to a place's backend, for whoever asked.
+    /// Connects to one of the backends of `asked.upstream`, for whoever asked.
     ///
     /// # Errors
     /// [`Failure::Dial`], or [`Failure::Shortage`] if it is not the backend's fault.
-    pub(super) async fn dial(&self, place: &Place, asked: &Asked) -> Result<Stream, Failure> {
+    pub(super) async fn dial(&self, member: &Member, asked: &Asked) -> Result<Stream, Failure> {
         let began = Instant::now();
         let said = Addresses { source: asked.client, destination: asked.reached };
         let upstream = &asked.upstream;
-        let dialed = place.backend().dial(&upstream.dialing, upstream.timeouts.dial, Some(said)).await;
+        let (host, within) = (member.host.as_deref(), upstream.timeouts.dial);
+        let dialed = member.backend.dial(&upstream.dialing, host, within, Some(said)).await;
         let socket = dialed.map_err(|error| match shortage(&error) {
             Some(limit) => Failure::Shortage(limit),
             None => Failure::Dial(error),

@@ -32,6 +32,18 @@ impl Address {
         }
     }
 
+    /// The name that its certificate must hold; `None` if it is an IP address. Of a service that is the domain, not a
+    /// target of its records: whoever forges an answer of DNS must not choose it (RFC 6125 section 6.2.1).
+    pub fn identity(&self) -> Option<&str> {
+        let mut name = self.host()?;
+        if matches!(self, Self::Service(_)) {
+            while let Some((_, domain)) = name.split_once('.').filter(|(label, _)| label.starts_with('_')) {
+                name = domain;
+            }
+        }
+        Some(name.strip_suffix('.').unwrap_or(name))
+    }
+
     pub(super) fn check(path: String, given: &str, problems: &mut Problems) -> Option<Self> {
         if given.is_empty() {
             problems.add(path, "", "is missing", "write it like \"10.0.0.11:9000\" or \"chat.internal:9000\"");
@@ -166,6 +178,21 @@ mod tests {
         assert_eq!(read(&format!("{}com:80", "a.".repeat(126))), Err(ADDRESS), "a name too long");
         for nothing in ["srv:", "srv:a b", "srv:chat:80", "srv:10.0.0.1"] {
             assert_eq!(read(nothing), Err(SERVICE), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_must_hold_the_name_or_the_domain_of_a_service() {
+        let identity = |text: &str| text.parse::<Address>().unwrap().identity().map(str::to_owned);
+        assert_eq!(identity("10.0.0.1:80"), None);
+        for (given, name) in [
+            ("chat.internal:9000", "chat.internal"),
+            ("Chat.example.:9000", "Chat.example"),
+            ("_odd.internal:9000", "_odd.internal"),
+            ("srv:_chat._tcp.example.org", "example.org"),
+            ("srv:chat.service.consul", "chat.service.consul"),
+        ] {
+            assert_eq!(identity(given).as_deref(), Some(name), "{given}");
         }
     }
 

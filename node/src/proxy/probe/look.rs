@@ -8,11 +8,12 @@ use ::http::header::{HOST, HeaderValue, USER_AGENT};
 use ::http::request::Builder;
 use tokio::time::Instant;
 
+use super::super::backend::authority;
 use super::super::stream::Stream;
 use super::error::Error;
 use super::watch::Told;
 use super::{http, websocket};
-use crate::config::model::{Check, CheckKind};
+use crate::config::model::CheckKind;
 
 /// What a backend's log calls a check.
 const NAME: &str = concat!("tandem-check/", env!("CARGO_PKG_VERSION"));
@@ -29,8 +30,8 @@ pub(super) async fn look(backend: SocketAddr, told: &Told) -> Result<(), Error> 
     match check.kind {
         // That the connection came about is all that is asked.
         CheckKind::None | CheckKind::Tcp | CheckKind::Tls => Ok(()),
-        CheckKind::Http => http::ask(stream, request(address, check), check, patience).await,
-        CheckKind::Websocket => websocket::talk(stream, request(address, check), check, patience).await,
+        CheckKind::Http => http::ask(stream, request(address, told), check, patience).await,
+        CheckKind::Websocket => websocket::talk(stream, request(address, told), check, patience).await,
     }
 }
 
@@ -39,14 +40,17 @@ async fn connect(address: SocketAddr, told: &Told) -> Result<Stream, Error> {
     let within = told.check.timeout;
     let connected = match told.check.kind {
         CheckKind::None | CheckKind::Tcp => told.dialing.connect(address, within, None).await.map(Stream::from),
-        CheckKind::Tls | CheckKind::Http | CheckKind::Websocket => told.dialing.open(address, within, None).await,
+        CheckKind::Tls | CheckKind::Http | CheckKind::Websocket => {
+            told.dialing.open(address, told.host.as_deref(), within, None).await
+        }
     };
     connected.map_err(Error::Dial)
 }
 
 /// What both kinds of request say.
-fn request(address: SocketAddr, check: &Check) -> Builder {
-    let host = check.host.clone().unwrap_or_else(|| address.to_string());
+fn request(address: SocketAddr, told: &Told) -> Builder {
+    let check = &told.check;
+    let host = check.host.clone().unwrap_or_else(|| authority(told.host.as_deref(), address));
     let host = HeaderValue::from_str(&host).expect("the model lets visible ASCII through only");
     Builder::new().uri(&check.path).header(HOST, host).header(USER_AGENT, NAME)
 }

@@ -23,6 +23,8 @@ pub(in crate::proxy) struct Told {
     pub(in crate::proxy) check: Check,
     /// How the backend is connected to: a check goes the way of clients.
     pub(in crate::proxy) dialing: Arc<Dialing>,
+    /// What the config calls the backend, if it is a name.
+    pub(in crate::proxy) host: Option<Arc<str>>,
 }
 
 /// Checks until the sender of `told` is dropped.

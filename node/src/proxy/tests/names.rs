@@ -7,8 +7,8 @@ use tandem_tests::dns::Dns;
 use tandem_tests::subnet::Subnet;
 use tokio::net::TcpListener;
 
-use super::rig::{Rig, active, echoes, unchecked};
-use crate::config::model::{Balance, Upstream};
+use super::rig::{Rig, active, echoes, unchecked, until};
+use crate::config::model::{Balance, Check, CheckKind, Upstream};
 use crate::demo::echo;
 use crate::metrics;
 use crate::proxy::Report;
@@ -148,4 +148,16 @@ async fn who_has_two_names_is_one_backend() {
     assert_eq!((kept.said.to_string().as_str(), kept.sessions_total), ("b.test:9000", 2));
     rig.edit(|upstream| upstream.backends.clear());
     rig.eventually("no more", |r| r.names.is_empty() && r.backends.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_check_calls_a_backend_by_its_name() {
+    let town = Town::new().await;
+    let spy = TcpListener::bind(town.subnet.at(4, PORT)).await.unwrap();
+    town.say("chat.test", &[4]);
+    let rig = town.proxy(&["chat.test:9000"]).await;
+    rig.edit(|u| u.check = Check { kind: CheckKind::Http, ..Check::default() });
+    let (mut socket, _) = spy.accept().await.unwrap();
+    let head = until(&mut socket, "\r\n\r\n").await;
+    assert!(head.to_ascii_lowercase().contains("\r\nhost: chat.test:9000\r\n"), "{head}");
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::super::rig::{Rig, config, echo_backend, echoes, free_address, lives_and_ends, name, unchecked};
+use tandem_tests::dns::Dns;
+
+use super::super::rig::{Rig, active, config, echo_backend, echoes, free_address, lives_and_ends, name, unchecked};
 use super::authority::{Authority, Issued, Open, certificates};
 use crate::config::model::{Balance, Check, CheckKind, UpstreamTls};
 
@@ -35,6 +37,38 @@ async fn a_backend_is_believed_by_name_or_address() {
         let (session, _) = rig.session().await;
         lives_and_ends(&rig, backend, session).await;
     }
+}
+
+/// A proxy whose backend is `host`, which DNS says to be at `backend`.
+async fn named(host: &str, backend: std::net::SocketAddr, tls: UpstreamTls, kind: CheckKind) -> (Rig, Dns) {
+    let dns = Dns::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    dns.addresses(host, 60, &[backend.ip()]);
+    let mut upstream = unchecked(Balance::RoundRobin, &[]);
+    upstream.backends = [(format!("{host}:{}", backend.port()).parse().unwrap(), active())].into();
+    upstream.check = Check { kind, ..Check::default() };
+    upstream.tls = Some(Arc::new(tls));
+    let at = dns.address;
+    let rig = Rig::of(config(free_address(), upstream), |settings| settings.dns = vec![at]).await;
+    rig.eventually("resolved", |r| r.backends.len() == 1).await;
+    (rig, dns)
+}
+
+#[tokio::test]
+async fn a_backend_with_a_name_is_believed_by_it_wherever_dns_says_it_is() {
+    let authority = Authority::new();
+    let plain = echo_backend("b1").await;
+    let backend = authority.backend(&authority.issue("b.internal"), plain, false).await;
+    let (by_name, _dns) = named("b.internal", backend, trusting(&authority, None), CheckKind::Tls).await;
+    assert!(answer(&by_name).await.ends_with("\r\n\r\nb1\n"));
+    echoes(&mut by_name.session().await.0, "by its name").await;
+    assert!(by_name.backend(backend).up, "its check met it by its name too");
+
+    let by_address = authority.backend(&authority.issue("127.0.0.1"), plain, false).await;
+    let (rig, _dns) = named("b.internal", by_address, trusting(&authority, None), CheckKind::None).await;
+    let said = answer(&rig).await;
+    assert!(said.starts_with("HTTP/1.1 502 "), "what DNS says proves nothing: {said}");
+    let (rig, _dns) = named("c.internal", backend, trusting(&authority, Some("b.internal")), CheckKind::None).await;
+    assert!(answer(&rig).await.ends_with("\r\n\r\nb1\n"), "a server name that is said comes first");
 }
 
 #[tokio::test]
