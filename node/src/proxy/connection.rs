@@ -42,7 +42,7 @@ use super::tls;
 use super::upgrade::Accepted;
 use super::worker::{Alive, Ending, Worker};
 use super::{forward, upgrade};
-use crate::config::model::ProxyProtocol;
+use crate::config::model::{ProxyProtocol, without_port};
 use crate::config::routing::Head;
 
 /// How long a last word to a client may take to be written and to be read.
@@ -111,6 +111,8 @@ pub(super) struct Caller {
     /// What the client connected to: an address of ours, or what its PROXY header says.
     pub(super) reached: SocketAddr,
     pub(super) listener: Arc<Listener>,
+    /// What its connection is good for; `None`: for any host.
+    pub(super) vouched: Option<tls::Vouched>,
 }
 
 impl Caller {
@@ -170,8 +172,8 @@ pub(super) async fn serve(worker: Rc<Worker>, arrival: Arrival, alive: Alive) {
             }
         }
     }
-    let caller = Caller { worker: Rc::clone(&worker), client, local, reached, listener };
-    let socket = match caller.listener.tls {
+    let mut caller = Caller { worker: Rc::clone(&worker), client, local, reached, listener, vouched: None };
+    let mut socket = match caller.listener.tls {
         None => Stream::Plain(socket),
         Some(_) => match Box::pin(secure(&caller, socket)).await {
             Some(secured) => secured,
@@ -180,7 +182,12 @@ pub(super) async fn serve(worker: Rc<Worker>, arrival: Arrival, alive: Alive) {
     };
     if caller.listener.http2 {
         match http2::chosen(&caller, &socket).await {
-            Chosen::Http2 => return Box::pin(http2::serve(caller, socket, alive)).await,
+            Chosen::Http2 => {
+                if let Stream::Tls(secured) = &mut socket {
+                    caller.vouched = secured.vouched();
+                }
+                return Box::pin(http2::serve(caller, socket, alive)).await;
+            }
             Chosen::Http1 => {}
             Chosen::Nothing => return,
         }
@@ -356,6 +363,9 @@ fn route(caller: &Caller, request: &Request<Incoming>, websocket: bool) -> Resul
     };
     let host = host.ok_or(Error::Request("the target's host is no host"))?;
     let name = host.to_str().map_err(|_| Error::Request("Host is no host"))?;
+    if caller.vouched.as_ref().is_some_and(|vouched| !vouched.speaks_for(without_port(name))) {
+        return Err(Error::Misdirected(name.to_owned()));
+    }
     let table = caller.worker.table();
     let head = Head {
         listener: &caller.listener.name,

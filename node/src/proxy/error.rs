@@ -15,6 +15,10 @@ pub(super) enum Error {
     /// The operator has no route for it, or the client asks the wrong server.
     #[error("no route takes {host:?} with path {path:?}")]
     NoRoute { host: String, path: String },
+    /// The host has another certificate than the connection was opened with, so that its client may not have meant this
+    /// server (RFC 9110 section 15.5.20). The client must connect anew.
+    #[error("this connection is not for {0:?}, which has another certificate: connect anew")]
+    Misdirected(String),
     /// A page that may not open WebSockets (RFC 6455 section 10.2). The operator may let it.
     #[error("{why}; the operator can allow it: tandemctl route set {route} --origin …")]
     Origin { route: Name, why: Unwelcome },
@@ -89,6 +93,7 @@ impl Error {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::NoRoute { .. } => StatusCode::NOT_FOUND,
+            Self::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
             Self::Origin { .. } => StatusCode::FORBIDDEN,
             Self::NobodyUp(_) | Self::Limited(_) | Self::Draining(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Tried { failure: Failure::Silent(_), .. } => StatusCode::GATEWAY_TIMEOUT,

@@ -45,7 +45,7 @@ pub(super) enum Upgrade {
 
 const UPGRADES: [&str; 3] = ["accepted", "declined", "failed"];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-const REASONS: [&str; 16] = [
+const REASONS: [&str; 17] = [
     "malformed",
     "head_too_large",
     "too_many_fields",
@@ -62,6 +62,7 @@ const REASONS: [&str; 16] = [
     "limit",
     "proxy_header",
     "draining",
+    "misdirected",
 ];
 
 impl Tally {
@@ -102,6 +103,7 @@ impl Tally {
             Error::Slow(_) => 4,
             Error::Limited(_) => 13,
             Error::Draining(_) => 15,
+            Error::Misdirected(_) => 16,
         }]
         .fetch_add(1, Relaxed);
         if let Error::Limited(refusal) = error {

@@ -76,6 +76,37 @@ async fn a_session_in_either_version_lives_and_ends() {
     }
 }
 
+/// Resumed or not: each connection is held to what it was shown.
+#[tokio::test]
+async fn a_connection_of_http_2_is_not_used_for_a_host_with_another_certificate() {
+    let (_, upstream) = echo().await;
+    let authority = Authority::new();
+    let shown = [("a", &authority.issue("a.example")), ("b", &authority.issue("*.b.example"))];
+    let rig = rig(upstream, &shown, |_, _| ()).await;
+    let mut client = authority.client();
+    client.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let client = Arc::new(client);
+    for (connected, kind) in [("x.b.example", HandshakeKind::Full), ("x.b.example", HandshakeKind::Resumed)] {
+        let stream = dial(&rig, &client, connected).await.unwrap();
+        let connection = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+        let (mut sender, talk) = connection.unwrap();
+        let talking = tokio::spawn(talk);
+        for (host, status) in [("x.b.example", 200), ("y.B.example:443", 200), ("a.example", 421), ("stranger", 421)] {
+            let request = http::Request::get(format!("https://{host}/")).body(String::new()).unwrap();
+            let answer = sender.send_request(request).await.unwrap();
+            assert_eq!(answer.status().as_u16(), status, "{host} by a {kind:?} handshake");
+        }
+        drop(sender);
+        let _ = talking.await;
+    }
+    handshakes(&rig, [1, 1, 0]).await;
+    let mut stream = dial(&rig, &Arc::new(authority.client()), "x.b.example").await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "a client of HTTP/1.1 says outright where it goes: {answer}");
+}
+
 #[tokio::test]
 async fn who_reads_slowly_gets_every_byte() {
     let (_, upstream) = echo().await;

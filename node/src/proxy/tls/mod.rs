@@ -14,3 +14,4 @@ pub use known::Keys;
 pub(super) use known::Known;
 pub(super) use records::Secured;
 pub(super) use shake::{Failed, accept, connect};
+pub(super) use shown::Vouched;

@@ -15,6 +15,7 @@ use rustls::HandshakeKind;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::shown::{self, Vouched};
 use super::talk::Talk;
 
 /// The most plain bytes of one write.
@@ -46,6 +47,8 @@ pub(in crate::proxy) struct Secured {
     closed: bool,
     /// The other side broke the rules: nothing more is read, written or said.
     broken: bool,
+    /// What the client was shown, if we are the server.
+    vouched: Option<Vouched>,
 }
 
 /// What it means that a connection ends without the alert that says so (RFC 8446 section 6.1).
@@ -70,6 +73,7 @@ impl Secured {
             ended: false,
             closed: false,
             broken: false,
+            vouched: None,
         }
     }
 
@@ -91,6 +95,11 @@ impl Secured {
         self.talk.state().handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
+    /// What the client was shown; of an HTTP/2 connection, and once.
+    pub(in crate::proxy) fn vouched(&mut self) -> Option<Vouched> {
+        self.vouched.take()
+    }
+
     /// The bare socket. What was read and not taken is lost.
     pub(super) fn into_socket(self) -> TcpStream {
         self.socket
@@ -104,9 +113,14 @@ impl Secured {
         loop {
             ready!(self.poll_owed(cx))?;
             if !self.talk.state().is_handshaking() {
+                // Only such a connection is used for other hosts (RFC 9113 section 9.1.1); the rest keep no key for nothing.
+                self.vouched = self.vouched.take().filter(|_| self.protocol() == Some(b"h2"));
                 return Poll::Ready(Ok(()));
             }
-            if ready!(self.poll_records(cx, None))? == 0 {
+            let read = self.poll_records(cx, None);
+            // At once: others shake hands on this thread, too.
+            self.vouched = shown::last().or(self.vouched.take());
+            if ready!(read)? == 0 {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
         }

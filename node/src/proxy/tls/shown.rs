@@ -1,5 +1,6 @@
-//! Which certificate a client is shown: by the name it asks for, and by what it can verify. Pure.
+//! Which certificate a client is shown: by the name it asks for, and by what it can verify.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -7,18 +8,62 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{SignatureAlgorithm, SignatureScheme};
 
+thread_local! {
+    /// rustls tells a resolver what a client asks for, and nobody else; it does so while it takes records, on the thread
+    /// that takes them.
+    static LAST: RefCell<Option<Vouched>> = const { RefCell::new(None) };
+}
+
+/// Chooses among the certificates of a listener.
+#[derive(Debug)]
+pub(super) struct Shown(Arc<Certificates>);
+
+impl Shown {
+    /// Each with its names in small letters. The first is also for those who ask for none of the names.
+    pub(super) fn new(all: &[(&[String], Arc<CertifiedKey>)]) -> Self {
+        Self(Arc::new(Certificates::new(all)))
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let key = self.0.choose(hello.server_name(), hello.signature_schemes())?;
+        LAST.set(Some(Vouched { all: Arc::clone(&self.0), key: Arc::clone(&key) }));
+        Some(key)
+    }
+}
+
+/// What was chosen on this thread since this was asked last.
+pub(super) fn last() -> Option<Vouched> {
+    LAST.take()
+}
+
+/// The certificate that a client was shown, among those it could have been.
+#[derive(Debug)]
+pub(in crate::proxy) struct Vouched {
+    all: Arc<Certificates>,
+    key: Arc<CertifiedKey>,
+}
+
+impl Vouched {
+    /// Whether a client that asked for this host, without a port, could have been shown the same.
+    pub(in crate::proxy) fn speaks_for(&self, host: &str) -> bool {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        self.all.of(Some(host)).iter().any(|key| Arc::ptr_eq(key, &self.key))
+    }
+}
+
 /// The certificates of a listener.
 #[derive(Debug)]
-pub(super) struct Shown {
+struct Certificates {
     /// As in the certificates: in small letters, perhaps with `*` for the first label.
     by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
     /// For those who ask for no name, or for one that is in none.
     others: Vec<Arc<CertifiedKey>>,
 }
 
-impl Shown {
-    /// Each with its names in small letters. The first is also for those who ask for none of the names.
-    pub(super) fn new(all: &[(&[String], Arc<CertifiedKey>)]) -> Self {
+impl Certificates {
+    fn new(all: &[(&[String], Arc<CertifiedKey>)]) -> Self {
         let mut by_name: HashMap<String, Vec<Arc<CertifiedKey>>> = HashMap::new();
         for (names, key) in all {
             for name in *names {
@@ -35,20 +80,17 @@ impl Shown {
     }
 
     fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        let named = name.and_then(|name| self.named(name)).unwrap_or(&self.others);
-        named.iter().find(|key| key.key.choose_scheme(schemes).is_some()).cloned()
+        self.of(name).iter().find(|key| key.key.choose_scheme(schemes).is_some()).cloned()
+    }
+
+    fn of(&self, name: Option<&str>) -> &[Arc<CertifiedKey>] {
+        name.and_then(|name| self.named(name)).unwrap_or(&self.others)
     }
 
     fn named(&self, name: &str) -> Option<&Vec<Arc<CertifiedKey>>> {
         let name = name.to_ascii_lowercase();
         // One label, as RFC 9525 section 6.3 has it.
         self.by_name.get(&name).or_else(|| self.by_name.get(&format!("*.{}", name.split_once('.')?.1)))
-    }
-}
-
-impl ResolvesServerCert for Shown {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.choose(hello.server_name(), hello.signature_schemes())
     }
 }
 
@@ -90,7 +132,7 @@ mod tests {
         ];
         let keys: Vec<_> = all.iter().map(|(names, algorithm)| certified(names, algorithm)).collect();
         let given: Vec<_> = all.iter().zip(&keys).map(|((n, _), key)| (n.as_slice(), Arc::clone(key))).collect();
-        let shown = Shown::new(&given);
+        let shown = Arc::new(Certificates::new(&given));
         let which = |name: Option<&str>, schemes| {
             let chosen = shown.choose(name, schemes)?;
             keys.iter().position(|key| Arc::ptr_eq(key, &chosen))
@@ -105,5 +147,18 @@ mod tests {
             assert_eq!((which(stranger, BOTH), which(stranger, RSA)), (ecdsa, rsa), "{stranger:?}");
         }
         assert_eq!(which(Some("x.c.example"), RSA), None, "rather nothing than what is not its own");
+
+        let speaks =
+            |key: usize, host| Vouched { all: Arc::clone(&shown), key: Arc::clone(&keys[key]) }.speaks_for(host);
+        for (host, expected) in [
+            ("A.example", [true, true, false]),
+            ("a.example.", [true, true, false]),
+            ("stranger.example", [true, true, false]),
+            ("", [true, true, false]),
+            ("x.b.example", [false, false, true]),
+            ("x.c.example", [false, false, true]),
+        ] {
+            assert_eq!([0, 1, 2].map(|key| speaks(key, host)), expected, "{host}");
+        }
     }
 }
