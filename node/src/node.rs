@@ -16,7 +16,7 @@ use crate::admin::{Admin, Plane, Rooms, Who};
 use crate::config::model::{Config, Name};
 use crate::config::{NodeFile, Profile, Provider, Role};
 use crate::control::state::State;
-use crate::control::{Control, Doors, EnterError, Founding, Member, Store, StoreError, Timers};
+use crate::control::{Control, Dial, Doors, EnterError, Founding, Member, Store, StoreError, Timers};
 use crate::logs::Levels;
 use crate::secrets::Secrets;
 use crate::{proxy, vip};
@@ -79,7 +79,7 @@ pub async fn run(file: NodeFile, levels: Levels, stop: impl Future<Output = ()>)
     if insecure {
         tracing::warn!(listen = %file.listen, "INSECURE: the node port authenticates nobody; whoever reaches it controls the cluster");
     }
-    let doors = Doors::new(founding(&file, timers.lease), timers, store);
+    let doors = Doors::new(founding(&file, timers.lease), timers, store, Dial::tcp());
     let admin = Admin::new(Who {
         cluster: file.cluster.clone(),
         name: file.name.clone(),

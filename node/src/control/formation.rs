@@ -12,7 +12,7 @@ use tandem_proto::raft::v1 as pb;
 use tandem_proto::raft::v1::formation_client::FormationClient;
 use tonic::{Request, Response, Status};
 
-use super::network::channel;
+use super::network::{Dial, Line};
 use super::standing::{Member, NodeId};
 use super::store::Store;
 
@@ -96,7 +96,7 @@ pub(super) enum Start {
 ///
 /// # Errors
 /// If it must not take part. Peers that do not answer yet are waited for, and named in the log.
-pub(super) async fn form(founding: &Founding, store: &Store) -> Result<(pb::Identity, Start), Error> {
+pub(super) async fn form(founding: &Founding, dial: &Dial, store: &Store) -> Result<(pb::Identity, Start), Error> {
     let mut told = Told::default();
     loop {
         if let Some(identity) = store.identity() {
@@ -105,7 +105,7 @@ pub(super) async fn form(founding: &Founding, store: &Store) -> Result<(pb::Iden
             if !founder {
                 return Ok((identity, Start::Follow));
             }
-            match adopted_by_all(founding, &identity).await {
+            match adopted_by_all(founding, dial, &identity).await {
                 Ok(formed) => return Ok((identity, if formed { Start::Follow } else { Start::Initialize })),
                 Err(waiting) => told.say(&waiting),
             }
@@ -113,7 +113,7 @@ pub(super) async fn form(founding: &Founding, store: &Store) -> Result<(pb::Iden
             // A log without an identity: the first write of all is lost, so is the order of writes.
             return Err(Error::Disk(std::io::Error::other("the store has a log but no identity")));
         } else {
-            match all_empty(founding).await {
+            match all_empty(founding, dial).await {
                 Ok(()) if founding.my_id() == 1 => store.adopt(found(founding)).await?,
                 Ok(()) => told.say(&format!("{} to found the cluster", founding.peers[0].name)),
                 Err(NotYet::Formed { peer }) => return Err(Error::Wiped { peer, name: founding.name.clone() }),
@@ -157,12 +157,12 @@ enum NotYet {
     Waiting(String),
 }
 
-fn client(address: &str) -> Result<FormationClient<tonic::transport::Channel>, String> {
-    channel(address).map(FormationClient::new).map_err(|e| e.to_string())
+fn client(dial: &Dial, address: &str) -> Result<FormationClient<Line>, String> {
+    dial.line(address).map(FormationClient::new).map_err(|e| e.to_string())
 }
 
-async fn probe(founding: &Founding, peer: &Member) -> Result<pb::ProbeReply, String> {
-    let mut client = client(&peer.address)?;
+async fn probe(founding: &Founding, dial: &Dial, peer: &Member) -> Result<pb::ProbeReply, String> {
+    let mut client = client(dial, &peer.address)?;
     let ask = pb::ProbeRequest { cluster: founding.cluster.clone(), from: founding.name.clone() };
     match tokio::time::timeout(Duration::from_millis(500), client.probe(ask)).await {
         Ok(Ok(reply)) => Ok(reply.into_inner()),
@@ -176,10 +176,10 @@ fn others(founding: &Founding) -> impl Iterator<Item = &Member> {
 }
 
 /// Are all the others up, empty, and told the same as we are?
-async fn all_empty(founding: &Founding) -> Result<(), NotYet> {
+async fn all_empty(founding: &Founding, dial: &Dial) -> Result<(), NotYet> {
     for peer in others(founding) {
         let at = format!("{} ({})", peer.name, peer.address);
-        let reply = probe(founding, peer).await.map_err(|e| NotYet::Waiting(format!("{at}: {e}")))?;
+        let reply = probe(founding, dial, peer).await.map_err(|e| NotYet::Waiting(format!("{at}: {e}")))?;
         if reply.cluster != founding.cluster || reply.name != peer.name {
             let who = format!("node {:?} of cluster {:?}", reply.name, reply.cluster);
             return Err(NotYet::Waiting(format!("{at}: {who} answers there; mend the addresses in [peers]")));
@@ -202,14 +202,14 @@ async fn all_empty(founding: &Founding) -> Result<(), NotYet> {
 }
 
 /// Gives the identity to each peer. `Ok(true)`: someone is past that already.
-async fn adopted_by_all(founding: &Founding, identity: &pb::Identity) -> Result<bool, String> {
+async fn adopted_by_all(founding: &Founding, dial: &Dial, identity: &pb::Identity) -> Result<bool, String> {
     for peer in others(founding) {
         let at = format!("{} ({})", peer.name, peer.address);
-        if probe(founding, peer).await.map_err(|e| format!("{at}: {e}"))?.formed {
+        if probe(founding, dial, peer).await.map_err(|e| format!("{at}: {e}"))?.formed {
             return Ok(true);
         }
         let theirs = pb::Identity { node: peer.id, name: peer.name.clone(), ..identity.clone() };
-        let mut client = client(&peer.address)?;
+        let mut client = client(dial, &peer.address)?;
         client
             .adopt(pb::AdoptRequest { identity: Some(theirs) })
             .await

@@ -10,10 +10,11 @@ use tandem_proto::millis;
 use tandem_proto::raft::v1 as pb;
 use tokio::sync::watch;
 
+use super::clock;
 use super::formation::{self, Founding, Start};
 use super::handle::Control;
 use super::machine::Machine;
-use super::network::{self, Network, Seal};
+use super::network::{self, Dial, Network, Seal};
 use super::raft::{Raft, Types};
 use super::standing::{Member, NodeId, Role, Standing};
 use super::state::State;
@@ -39,13 +40,14 @@ pub struct Doors {
     founding: Founding,
     timers: Timers,
     store: Store,
+    dial: Dial,
     raft: network::Service,
 }
 
 impl Doors {
-    /// Doors to a node that was told `founding` and remembers `store`.
-    pub fn new(founding: Founding, timers: Timers, store: Store) -> Self {
-        Self { founding, timers, store, raft: network::Service::default() }
+    /// Doors to a node that was told `founding`, remembers `store`, and comes to the others by `dial`.
+    pub fn new(founding: Founding, timers: Timers, store: Store, dial: Dial) -> Self {
+        Self { founding, timers, store, dial, raft: network::Service::default() }
     }
 
     /// Adds the services to a gRPC router.
@@ -63,7 +65,7 @@ impl Doors {
     /// If this node must not take part, or its store is unusable.
     pub async fn enter(self) -> Result<Control, Error> {
         let returning = self.store.formed();
-        let (identity, start) = formation::form(&self.founding, &self.store).await?;
+        let (identity, start) = formation::form(&self.founding, &self.dial, &self.store).await?;
         if returning {
             // A restart forgets the lease that this node granted by acknowledging a heartbeat: sit it out, or the address
             // could be claimed by a new leader while the old one still holds it.
@@ -78,7 +80,8 @@ impl Doors {
         let (publish, state) = watch::channel(Arc::new(State::default()));
         let machine = Machine::restored(self.store.clone(), publish).map_err(|e| Error::Raft(e.to_string()))?;
         let config = config(&self.founding.cluster, self.timers).map_err(Error::Raft)?;
-        let raft = Raft::new(identity.node, config, Network { seal: seal.clone() }, self.store.clone(), machine)
+        let network = Network { seal: seal.clone(), dial: self.dial };
+        let raft = Raft::new(identity.node, config, network, self.store.clone(), machine)
             .await
             .map_err(|e| Error::Raft(e.to_string()))?;
         let standing = publish_standing(&raft);
@@ -153,6 +156,6 @@ fn look(m: &openraft::RaftMetrics<Types>) -> Standing {
 
 /// openraft keeps its instants closed. Our clock is read before its age, so the result errs to the past: a shorter lease.
 fn std_instant(at: &TokioInstant) -> Option<Instant> {
-    let now = Instant::now();
+    let now = clock::now();
     now.checked_sub(at.elapsed())
 }

@@ -1,8 +1,10 @@
 //! One log, one truth: every change goes through consensus, every node applies the same changes in the same order.
 
+mod clock;
 mod disk;
 mod formation;
 mod handle;
+mod inspect;
 mod log;
 mod machine;
 mod membership;
@@ -15,11 +17,12 @@ mod succession;
 mod timers;
 mod wire;
 
+pub use clock::now;
 pub use disk::{Directory, Disk, File};
 pub use formation::Founding;
 pub use handle::{Control, Error};
 pub use membership::{Doors, Error as EnterError};
-pub use network::channel;
+pub use network::{Dial, Line, channel};
 pub use standing::{Member, NodeId, Role, Standing};
 pub use store::{Error as StoreError, Store, Writer};
 pub use succession::ranked;

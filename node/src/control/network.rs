@@ -14,9 +14,13 @@ use openraft::raft::{
 use openraft::{AnyError, OptionalSend, RaftNetworkFactory};
 use tandem_proto::raft::v1 as pb;
 use tandem_proto::raft::v1::raft_client::RaftClient;
-use tokio_stream::StreamExt;
+use tokio_stream::StreamExt as _;
+use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status, Streaming};
+use tower::BoxError;
+use tower::ServiceExt as _;
+use tower::util::BoxCloneSyncService;
 
 use super::raft::{Raft, Snapshot, SnapshotData, Types, Vote};
 use super::standing::{Member, NodeId};
@@ -91,9 +95,35 @@ pub fn channel(address: &str) -> Result<Channel, tonic::transport::Error> {
         .connect_lazy())
 }
 
+/// A way to one node port: a gRPC request in, its reply out, and again after each loss.
+pub type Line = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, Status>;
+
+type Dialled = Result<Line, BoxError>;
+
+/// How this node comes to a line to another, by its address; a simulation brings its own network.
+#[derive(Clone)]
+pub struct Dial(Arc<dyn Fn(&str) -> Dialled + Send + Sync>);
+
+impl Dial {
+    /// Lines are what `dial` makes of an address.
+    pub fn by(dial: impl Fn(&str) -> Dialled + Send + Sync + 'static) -> Self {
+        Self(Arc::new(dial))
+    }
+
+    /// Over TCP, see [`channel`].
+    pub fn tcp() -> Self {
+        Self::by(|address| Ok(Line::new(channel(address)?.map_err(|e| Status::from_error(e.into())))))
+    }
+
+    pub(super) fn line(&self, address: &str) -> Dialled {
+        (self.0)(address)
+    }
+}
+
 /// Makes a connection per peer for openraft.
 pub(super) struct Network {
     pub(super) seal: Seal,
+    pub(super) dial: Dial,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -104,7 +134,7 @@ impl RaftNetworkFactory<Types> for Network {
             id,
             seal: self.seal.clone(),
             // An address that is none was refused long before; a peer that cannot be dialled is a peer that is away.
-            client: channel(&member.address).ok().map(|c| {
+            client: self.dial.line(&member.address).ok().map(|c| {
                 RaftClient::new(c).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
             }),
             refusals: Refusals::default(),
@@ -116,7 +146,7 @@ impl RaftNetworkFactory<Types> for Network {
 pub(super) struct Peer {
     id: NodeId,
     seal: Seal,
-    client: Option<RaftClient<Channel>>,
+    client: Option<RaftClient<Line>>,
     refusals: Refusals,
 }
 
@@ -145,7 +175,7 @@ impl Peer {
     async fn call<T, F>(
         &mut self,
         option: &RPCOption,
-        ask: impl FnOnce(RaftClient<Channel>) -> F,
+        ask: impl FnOnce(RaftClient<Line>) -> F,
     ) -> Result<T, RPCError<Types>>
     where
         F: Future<Output = Result<Response<T>, Status>>,

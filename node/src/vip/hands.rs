@@ -1,6 +1,7 @@
 //! The ways an address can be on this machine, behind one seam.
 
 use std::collections::BTreeSet;
+use std::future::Future;
 use std::net::IpAddr;
 
 use super::Error;
@@ -8,15 +9,27 @@ use super::lease::Action;
 use super::netlink::Interface;
 use crate::config::Provider;
 
+/// What puts addresses on a machine and takes them off. [`Provided`] is what operators choose from; a simulation has its own.
+pub trait Hands {
+    /// Does it; returns when it is done, or known not to be.
+    ///
+    /// # Errors
+    /// What went wrong, and who mends it.
+    fn act(&mut self, action: &Action) -> impl Future<Output = Result<(), Error>>;
+
+    /// Takes off what an earlier run left of `addresses`; warns of what others put there.
+    fn clear_leftovers(&self, addresses: &BTreeSet<IpAddr>) -> impl Future<Output = ()>;
+}
+
 /// A provider at work.
 #[derive(Debug)]
-pub(super) enum Hands {
+pub(super) enum Provided {
     Linux(Box<Interface>),
     /// Publishing what is held is all there is to do.
     Idle,
 }
 
-impl Hands {
+impl Provided {
     /// Ready to act.
     ///
     /// # Errors
@@ -27,12 +40,10 @@ impl Hands {
             Provider::Bind | Provider::None => Ok(Self::Idle),
         }
     }
+}
 
-    /// Does it.
-    ///
-    /// # Errors
-    /// What went wrong, and who mends it.
-    pub(super) async fn act(&mut self, action: &Action) -> Result<(), Error> {
+impl Hands for Provided {
+    async fn act(&mut self, action: &Action) -> Result<(), Error> {
         let Self::Linux(interface) = self else { return Ok(()) };
         interface.mend()?;
         match action {
@@ -44,8 +55,7 @@ impl Hands {
         }
     }
 
-    /// Takes off what an earlier run left of `addresses`; warns of what others put there.
-    pub(super) async fn clear_leftovers(&self, addresses: &BTreeSet<IpAddr>) {
+    async fn clear_leftovers(&self, addresses: &BTreeSet<IpAddr>) {
         let Self::Linux(interface) = self else { return };
         match interface.clear_leftovers(addresses).await {
             Ok(for_good) => {

@@ -4,18 +4,19 @@
 //! withdrawn *before* it is taken off, so that nobody serves what is about to go.
 
 use std::collections::BTreeSet;
+use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::hands::Hands;
+use super::hands::{Hands, Provided};
 use super::lease::{Action, Ended, Holding, View, Why};
 use super::{Error, owner, priority};
 use crate::config::Provider;
-use crate::control::Standing;
 use crate::control::state::State;
+use crate::control::{Standing, now};
 
 /// How late a wake-up may be before it is worth a warning: the margin of the lease is there for this.
 const LATE: Duration = Duration::from_millis(20);
@@ -62,8 +63,7 @@ pub fn start(
     standing: watch::Receiver<Standing>,
     state: watch::Receiver<Arc<State>>,
 ) -> Result<Keeper, Error> {
-    let (commands, inbox) = mpsc::channel(8);
-    let (publish, held) = watch::channel(Arc::default());
+    let (keeper, inbox, published) = handle();
     let (ready, readiness) = std::sync::mpsc::channel();
     let thread = move || {
         priority::raise();
@@ -76,20 +76,37 @@ pub fn start(
             }
         };
         runtime.block_on(async move {
-            match Hands::open(&settings.provider).await {
+            match Provided::open(&settings.provider).await {
                 Err(why) => {
                     let _ = ready.send(Err(why));
                 }
                 Ok(hands) => {
                     let _ = ready.send(Ok(()));
-                    Loop::new(settings, hands, standing, state, inbox, Published(publish)).run().await;
+                    Loop::new(settings, hands, standing, state, inbox, published).run().await;
                 }
             }
         });
     };
     std::thread::Builder::new().name("vip".into()).spawn(thread).map_err(Error::Thread)?;
     readiness.recv().map_err(|_| Error::Stopped)??;
-    Ok(Keeper { commands, held })
+    Ok(keeper)
+}
+
+/// The keeper as a future, with other hands than [`start`] would give it: for a simulation.
+pub fn attend<H: Hands>(
+    settings: Settings,
+    hands: H,
+    standing: watch::Receiver<Standing>,
+    state: watch::Receiver<Arc<State>>,
+) -> (Keeper, impl Future<Output = ()>) {
+    let (keeper, inbox, published) = handle();
+    (keeper, Loop::new(settings, hands, standing, state, inbox, published).run())
+}
+
+fn handle() -> (Keeper, mpsc::Receiver<Command>, Published) {
+    let (commands, inbox) = mpsc::channel(8);
+    let (publish, held) = watch::channel(Arc::default());
+    (Keeper { commands, held }, inbox, Published(publish))
 }
 
 impl Keeper {
@@ -145,9 +162,9 @@ impl Drop for Published {
     }
 }
 
-struct Loop {
+struct Loop<H> {
     settings: Settings,
-    hands: Hands,
+    hands: H,
     holding: Holding,
     standing: watch::Receiver<Standing>,
     state: watch::Receiver<Arc<State>>,
@@ -165,10 +182,10 @@ struct Stopping {
     done: Option<oneshot::Sender<()>>,
 }
 
-impl Loop {
+impl<H: Hands> Loop<H> {
     fn new(
         settings: Settings,
-        hands: Hands,
+        hands: H,
         standing: watch::Receiver<Standing>,
         state: watch::Receiver<Arc<State>>,
         inbox: mpsc::Receiver<Command>,
@@ -214,7 +231,7 @@ impl Loop {
         let standing = self.standing.borrow_and_update();
         let state = self.state.borrow_and_update();
         View {
-            now: Instant::now(),
+            now: now(),
             term: standing.term,
             fence: standing.lease_end(self.settings.lease).and_then(|end| end.checked_sub(self.settings.margin)),
             caught_up: standing.caught_up,
@@ -232,7 +249,7 @@ impl Loop {
             Err(why) if why.in_doubt() => Ended::InDoubt,
             Err(_) => Ended::Refused,
         };
-        self.holding.ended(&action, ended, view, Instant::now());
+        self.holding.ended(&action, ended, view, now());
         tell(&action, result, view.term);
     }
 
@@ -267,7 +284,7 @@ impl Loop {
             changed = self.state.changed() => if changed.is_err() { self.stop(None) },
             () = wake => {}
         }
-        let late = until.map_or(Duration::ZERO, |at| Instant::now().saturating_duration_since(at));
+        let late = until.map_or(Duration::ZERO, |at| now().saturating_duration_since(at));
         if late > LATE {
             tracing::warn!(
                 "woken {} ms late: this process was paused, or the machine has too little CPU for it; what is held is \
@@ -281,7 +298,7 @@ impl Loop {
         match command {
             Some(Command::Release { keep_away, done }) => {
                 let term = self.standing.borrow().term;
-                self.holding.release(term, Instant::now() + keep_away);
+                self.holding.release(term, now() + keep_away);
                 self.releases.push(done);
             }
             Some(Command::Stop { done }) => self.stop(Some(done)),
@@ -291,7 +308,7 @@ impl Loop {
 
     fn stop(&mut self, done: Option<oneshot::Sender<()>>) {
         self.holding.stop();
-        self.stopping = Some(Stopping { give_up_at: Instant::now() + GIVE_UP, done });
+        self.stopping = Some(Stopping { give_up_at: now() + GIVE_UP, done });
     }
 
     /// Whether all is done that stopping asks for.

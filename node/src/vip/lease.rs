@@ -63,7 +63,7 @@ pub(super) struct View {
 
 /// The next thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Action {
+pub enum Action {
     /// Take this address off the interface; clients were told already that it is gone. Never waits for a lease.
     Remove(IpAddr, Why),
     /// Put this address on the interface, with a lifetime.
@@ -89,7 +89,7 @@ pub(super) enum Ended {
 
 /// Why an address is not, or no longer, held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
+pub enum Why {
     /// This node is being stopped.
     Stopping,
     /// This node does not lead.

@@ -17,4 +17,6 @@ mod namespace;
 mod scripts;
 
 pub use error::Error;
-pub use keeper::{Keeper, Released, Settings, start};
+pub use hands::Hands;
+pub use keeper::{Keeper, Released, Settings, attend, start};
+pub use lease::{Action, Why};

@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::Error;
-use super::hands::Hands;
+use super::hands::{Hands as _, Provided};
 use super::keeper::tests::{LEASE, World, holds};
 use super::lease::{Action, LIFETIME, Why};
 use crate::config::Provider;
@@ -119,7 +119,7 @@ async fn until(what: &str, mut fact: impl FnMut() -> bool) {
 fn an_address_is_added_renewed_and_removed() {
     let Some((node, _neighbour)) = cable() else { return };
     node.run(|| async {
-        let mut hands = Hands::open(&here()).await.unwrap();
+        let mut hands = Provided::open(&here()).await.unwrap();
         // Removing what is not there is as good as removing it.
         hands.act(&Action::Remove(vip(), Why::Stopping)).await.unwrap();
         hands.act(&Action::Add(vip())).await.unwrap();
@@ -142,7 +142,7 @@ fn an_address_is_added_renewed_and_removed() {
 fn the_kernel_drops_an_address_that_is_not_renewed() {
     let Some((node, _neighbour)) = cable() else { return };
     node.run(|| async {
-        let mut hands = Hands::open(&here()).await.unwrap();
+        let mut hands = Provided::open(&here()).await.unwrap();
         hands.act(&Action::Add(vip())).await.unwrap();
         let added = Instant::now();
         until("the kernel drops it", || !has_vip()).await;
@@ -156,7 +156,7 @@ fn an_announcement_moves_the_neighbour_to_the_new_holder() {
     let Some((node, neighbour)) = cable() else { return };
     neighbour.ip(&format!("neighbour add {VIP} lladdr 02:00:00:00:00:01 dev there nud stale"));
     let mac = node.run(|| async {
-        let mut hands = Hands::open(&here()).await.unwrap();
+        let mut hands = Provided::open(&here()).await.unwrap();
         hands.act(&Action::Add(vip())).await.unwrap();
         hands.act(&Action::Announce(vip())).await.unwrap();
         let shown = ip("-oneline link show dev here");
@@ -175,8 +175,8 @@ fn leftovers_of_an_earlier_run_are_cleared_and_nothing_else() {
             ip(&format!("address add {address} dev here valid_lft 3000 preferred_lft 3000"));
         }
         ip("address add 10.9.0.102/32 dev here");
-        let hands = Hands::open(&here()).await.unwrap();
-        let Hands::Linux(interface) = &hands else { panic!("{hands:?}") };
+        let hands = Provided::open(&here()).await.unwrap();
+        let Provided::Linux(interface) = &hands else { panic!("{hands:?}") };
         let addresses: BTreeSet<IpAddr> = [vip(), IpAddr::from([10, 9, 0, 102]), IpAddr::from([10, 9, 0, 1])].into();
         let for_good = interface.clear_leftovers(&addresses).await.unwrap();
         assert_eq!(for_good, BTreeSet::from([IpAddr::from([10, 9, 0, 102])]));
@@ -238,7 +238,7 @@ fn a_missing_right_is_reported_at_start_with_its_mend() {
         let Some((node, _neighbour)) = cable() else { return };
         node.run(move || async move {
             drop_right(right);
-            let why = Hands::open(&here()).await.unwrap_err();
+            let why = Provided::open(&here()).await.unwrap_err();
             assert!(matches!(why, Error::NoRight { .. }), "{why}");
             assert!(why.to_string().contains("--cap-add NET_ADMIN --cap-add NET_RAW"), "{why}");
         });
