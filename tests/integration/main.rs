@@ -5,6 +5,8 @@ mod backend_added_live;
 mod backend_fails_clients;
 mod bad_input;
 mod bad_requests;
+mod damaged_store;
+mod disk_full;
 mod drain;
 mod failover;
 mod floors;

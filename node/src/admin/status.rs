@@ -95,7 +95,7 @@ pub(super) fn warnings(g: &Gathered<'_>) -> Vec<String> {
             continue;
         };
         if !r.fatal.is_empty() {
-            all.push(format!("{}: consensus stopped ({}); mend its disk and restart tandemd", name(n), r.fatal));
+            all.push(format!("{} does not vote: {}", name(n), r.fatal));
         }
         if r.draining {
             all.push(format!("{0} takes no new clients: tandemctl node resume {0}, or end it", name(n)));

@@ -22,7 +22,7 @@ pub(super) fn obstacles(admin: &Admin) -> Vec<String> {
         Leaving::Draining { .. } => Some("draining: it takes no new clients".to_owned()),
         Leaving::Ending => Some("this node is about to end".to_owned()),
     };
-    let fatal = rooms.control.here().fatal.map(|why| format!("consensus stopped: {why}"));
+    let fatal = rooms.control.here().fatal.map(|why| format!("it does not vote: {why}"));
     let listeners = rooms.plane.iter().flat_map(|plane| plane.proxy.report().listeners);
     leaving.into_iter().chain(fatal).chain(listeners.filter_map(|l| obstacle(&l))).collect()
 }

@@ -19,6 +19,12 @@ pub trait Disk: Send + 'static {
     /// `WouldBlock` if another process has it open; what the system says otherwise.
     fn open(&self, name: &str) -> io::Result<Self::File>;
 
+    /// All of a file, also where nothing can be written any more.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read(&self, name: &str) -> io::Result<Vec<u8>>;
+
     /// The names of all files.
     ///
     /// # Errors
@@ -102,6 +108,10 @@ impl Disk for Directory {
             Err(TryLockError::WouldBlock) => Err(io::Error::new(io::ErrorKind::WouldBlock, "another process uses it")),
             Err(TryLockError::Error(e)) => Err(e),
         }
+    }
+
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.0.join(name))
     }
 
     fn names(&self) -> io::Result<Vec<String>> {

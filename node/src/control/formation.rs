@@ -72,7 +72,7 @@ impl Founding {
     }
 
     /// The identity on disk must be the one node.toml tells of.
-    fn check_owner(&self, found: &pb::Identity) -> Result<(), Error> {
+    pub(super) fn check_owner(&self, found: &pb::Identity) -> Result<(), Error> {
         if found.cluster == self.cluster && found.name == self.name {
             return Ok(());
         }

@@ -25,15 +25,16 @@ pub enum Error {
     /// Nobody can decide now.
     #[error("no quorum: {0}")]
     NoQuorum(String),
-    /// Consensus has stopped on this node.
-    #[error("consensus stopped on this node: {0}; see its log, mend the disk and restart tandemd")]
+    /// Consensus does not run on this node, and what mends that.
+    #[error("consensus does not run on this node: {0}")]
     Fatal(String),
 }
 
 /// The handle. Cheap to clone.
 #[derive(Clone)]
 pub struct Control {
-    pub(super) raft: Raft,
+    /// Absent where the store is unfit.
+    pub(super) raft: Option<Raft>,
     pub(super) state: watch::Receiver<Arc<State>>,
     pub(super) standing: watch::Receiver<Standing>,
 }
@@ -64,11 +65,15 @@ impl Control {
     /// # Errors
     /// `NotLeader` and `NoQuorum` before anything happened or with its fate unknown: ask again with the same request id.
     pub async fn propose(&self, command: Command) -> Result<Outcome, Error> {
-        match tokio::time::timeout(PATIENCE, self.raft.client_write(Change(command))).await {
+        match tokio::time::timeout(PATIENCE, self.raft()?.client_write(Change(command))).await {
             Ok(Ok(written)) => Ok(written.data),
             Ok(Err(e)) => Err(self.refusal(&e)),
             Err(_) => Err(self.no_quorum()),
         }
+    }
+
+    fn raft(&self) -> Result<&Raft, Error> {
+        self.raft.as_ref().ok_or_else(|| Error::Fatal(self.here().fatal.unwrap_or_default()))
     }
 
     fn refusal(&self, e: &RaftError<Types, ClientWriteError<Types>>) -> Error {
@@ -85,14 +90,14 @@ impl Control {
 
     /// Says how many voters are heard, and which are missing.
     pub fn no_quorum(&self) -> Error {
-        let metrics = self.raft.metrics().borrow_watched().clone();
         let here = self.here();
         if let Some(why) = here.fatal {
             return Error::Fatal(why);
         }
+        let heartbeat = self.raft.as_ref().and_then(|raft| raft.metrics().borrow_watched().heartbeat.clone());
         let total = here.voters.len();
         let name = |id: &NodeId| here.members.get(id).map_or_else(|| format!("node {id}"), |m| m.name.clone());
-        let Some(heard) = metrics.heartbeat.filter(|_| here.leader == Some(here.me)) else {
+        let Some(heard) = heartbeat.filter(|_| here.leader == Some(here.me)) else {
             let all: Vec<String> = here.voters.iter().map(name).collect();
             return Error::NoQuorum(format!(
                 "no leader is known here; {} of {} must be up and hear each other",
@@ -122,7 +127,7 @@ impl Control {
         if here.leader != Some(here.me) {
             return Err(here.leader_member().map_or_else(|| self.no_quorum(), |m| Error::NotLeader(m.clone())));
         }
-        self.raft.trigger().transfer_leader(to).await.map_err(|e| Error::Fatal(e.to_string()))?;
+        self.raft()?.trigger().transfer_leader(to).await.map_err(|e| Error::Fatal(e.to_string()))?;
         let mut standing = self.standing();
         let leads = standing.wait_for(|s| s.leader == Some(to));
         match tokio::time::timeout(patience, leads).await {
@@ -137,7 +142,9 @@ impl Control {
 
     /// Stops consensus on this node.
     pub async fn stop(&self) {
-        if let Err(e) = self.raft.shutdown().await {
+        if let Some(raft) = &self.raft
+            && let Err(e) = raft.shutdown().await
+        {
             tracing::warn!("consensus ended badly: {e}");
         }
     }

@@ -1,5 +1,6 @@
 //! Committed entries → State; publishes each new one; snapshots.
 
+use std::collections::BTreeMap;
 use std::io::{self, Cursor};
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use tandem_proto::raft::v1 as pb;
 use tokio::sync::watch;
 
 use super::raft::{Change, LogId, Snapshot, SnapshotData, SnapshotMeta, StoredMembership, Types};
+use super::standing::{Member, NodeId};
 use super::state::{Outcome, State};
 use super::store::Store;
 use super::wire;
@@ -39,6 +41,11 @@ impl Machine {
             machine.replace(&meta, &data)?;
         }
         Ok(machine)
+    }
+
+    /// Everyone in the cluster, as of the last entry applied.
+    pub(super) fn members(&self) -> BTreeMap<NodeId, Member> {
+        self.membership.membership().nodes().map(|(id, node)| (*id, node.clone())).collect()
     }
 
     fn replace(&mut self, meta: &SnapshotMeta, data: &[u8]) -> io::Result<()> {

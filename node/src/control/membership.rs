@@ -16,6 +16,7 @@ use super::handle::Control;
 use super::machine::Machine;
 use super::network::{self, Dial, Network, Seal};
 use super::raft::{Raft, Types};
+use super::recent;
 use super::standing::{Member, NodeId, Role, Standing};
 use super::state::State;
 use super::store::Store;
@@ -64,6 +65,9 @@ impl Doors {
     /// # Errors
     /// If this node must not take part, or its store is unusable.
     pub async fn enter(self) -> Result<Control, Error> {
+        if let Some(why) = self.store.unfit() {
+            return self.look_on(why);
+        }
         let returning = self.store.formed();
         let (identity, start) = formation::form(&self.founding, &self.dial, &self.store).await?;
         if returning {
@@ -84,7 +88,7 @@ impl Doors {
         let raft = Raft::new(identity.node, config, network, self.store.clone(), machine)
             .await
             .map_err(|e| Error::Raft(e.to_string()))?;
-        let standing = publish_standing(&raft);
+        let standing = publish_standing(&raft, self.store.clone());
         self.raft.start(raft.clone(), seal);
         if start == Start::Initialize {
             let founders: BTreeMap<NodeId, Member> =
@@ -93,12 +97,41 @@ impl Doors {
             raft.initialize(founders).await.map_err(|e| Error::Raft(e.to_string()))?;
             tracing::info!(cluster = %self.founding.cluster, nodes, "the cluster is formed");
         }
-        let control = Control { raft, state, standing };
+        tokio::spawn(recent::keep(raft.clone()));
+        let control = Control { raft: Some(raft), state, standing };
         let me = self.founding.peers.iter().find(|m| m.name == self.founding.name);
         if me.is_some_and(|m| m.role == Role::Witness) {
             tokio::spawn(succession::hand_on(control.clone()));
         }
         Ok(control)
+    }
+
+    /// A node with an unfit store takes no part: its traffic is served by the newest whole snapshot, and everybody is told.
+    fn look_on(self, why: String) -> Result<Control, Error> {
+        let identity = self.store.identity().unwrap_or_default();
+        if !identity.name.is_empty() {
+            self.founding.check_owner(&identity)?;
+        }
+        let (publish, state) = watch::channel(Arc::new(State::default()));
+        let machine = Machine::restored(self.store.clone(), publish).map_err(|e| Error::Raft(e.to_string()))?;
+        tracing::error!(
+            revision = state.borrow().revision,
+            "this node does not vote, and serves what its newest snapshot says: {why}"
+        );
+        self.raft.refuse(format!("{} does not vote: {why}", self.founding.name));
+        let standing = Standing {
+            me: identity.node,
+            members: Arc::new(machine.members()),
+            fatal: Some(why),
+            ..Standing::default()
+        };
+        let (said, standing) = watch::channel(standing);
+        tokio::spawn(async move {
+            // Nothing new will come, and those who watch must not take that for the end of the node.
+            let _open = (machine, said);
+            std::future::pending::<()>().await;
+        });
+        Ok(Control { raft: None, state, standing })
     }
 }
 
@@ -125,19 +158,19 @@ fn config(cluster: &str, timers: Timers) -> Result<Arc<Config>, String> {
 }
 
 /// openraft's metrics as [`Standing`], one for each change.
-fn publish_standing(raft: &Raft) -> watch::Receiver<Standing> {
+fn publish_standing(raft: &Raft, store: Store) -> watch::Receiver<Standing> {
     let mut metrics = raft.metrics();
-    let (publish, standing) = watch::channel(look(&metrics.borrow_watched().clone()));
+    let (publish, standing) = watch::channel(look(&metrics.borrow_watched().clone(), &store));
     tokio::spawn(async move {
         while metrics.changed().await.is_ok() {
-            let now = look(&metrics.borrow_watched().clone());
+            let now = look(&metrics.borrow_watched().clone(), &store);
             publish.send_replace(now);
         }
     });
     standing
 }
 
-fn look(m: &openraft::RaftMetrics<Types>) -> Standing {
+fn look(m: &openraft::RaftMetrics<Types>, store: &Store) -> Standing {
     let leads = m.state == ServerState::Leader && m.vote.committed;
     let membership = m.membership_config.membership();
     Standing {
@@ -150,7 +183,8 @@ fn look(m: &openraft::RaftMetrics<Types>) -> Standing {
         applied: m.last_applied.as_ref().map_or(0, |id| id.index),
         members: Arc::new(membership.nodes().map(|(id, node)| (*id, node.clone())).collect()),
         voters: Arc::new(membership.voter_ids().collect()),
-        fatal: m.running_state.as_ref().err().map(ToString::to_string),
+        // The store knows what mends it; openraft only that a write failed.
+        fatal: m.running_state.as_ref().err().map(|e| store.unfit().unwrap_or_else(|| format!("{e}; restart tandemd"))),
     }
 }
 

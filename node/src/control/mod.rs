@@ -10,6 +10,7 @@ mod machine;
 mod membership;
 mod network;
 mod raft;
+mod recent;
 mod standing;
 pub mod state;
 mod store;

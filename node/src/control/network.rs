@@ -268,17 +268,23 @@ fn chunked(head: pb::SnapshotHead, data: Vec<u8>) -> Vec<pb::SnapshotChunk> {
 /// The receiving side. Until consensus runs here (booting, forming) it answers UNAVAILABLE.
 #[derive(Clone, Default)]
 pub(super) struct Service {
-    running: Arc<OnceLock<(Raft, Seal)>>,
+    running: Arc<OnceLock<Result<(Raft, Seal), String>>>,
 }
 
 impl Service {
     pub(super) fn start(&self, raft: Raft, seal: Seal) {
         // A second start cannot happen: a node runs consensus once in its life.
-        let _ = self.running.set((raft, seal));
+        let _ = self.running.set(Ok((raft, seal)));
+    }
+
+    /// Consensus will not run here: whoever asks is told why.
+    pub(super) fn refuse(&self, why: String) {
+        let _ = self.running.set(Err(why));
     }
 
     fn raft(&self, envelope: Option<&pb::Envelope>) -> Result<&Raft, Status> {
-        let (raft, seal) = self.running.get().ok_or_else(|| Status::unavailable("this node is starting"))?;
+        let running = self.running.get().ok_or_else(|| Status::unavailable("this node is starting"))?;
+        let (raft, seal) = running.as_ref().map_err(Status::failed_precondition)?;
         seal.check(envelope).map(|()| raft)
     }
 }

@@ -37,8 +37,8 @@ pub(super) async fn hand_on(control: Control) {
 
 /// The proxies among the voters, the one with the longest log first: it can take over at once.
 pub fn ranked(control: &Control) -> Vec<Member> {
-    let metrics = control.raft.metrics().borrow_watched().clone();
-    let matched = |id: NodeId| metrics.replication.as_ref().and_then(|r| r.get(&id)?.as_ref().map(|log| log.index));
+    let replication = control.raft.as_ref().and_then(|raft| raft.metrics().borrow_watched().replication.clone());
+    let matched = |id: NodeId| replication.as_ref().and_then(|r| r.get(&id)?.as_ref().map(|log| log.index));
     let here: Standing = control.here();
     let proxy = |m: &&Member| m.role == Role::Proxy && m.id != here.me && here.voters.contains(&m.id);
     let mut proxies: Vec<Member> = here.members.values().filter(proxy).cloned().collect();

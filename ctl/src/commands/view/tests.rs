@@ -223,13 +223,13 @@ fn a_node_lags_behind_and_another_has_stopped() {
     report(&mut status, 2).fatal = "no space left on device".into();
     status.warnings = vec![
         "b is 3 behind (revision 9): see its log".into(),
-        "w: consensus stopped (no space left on device); mend its disk and restart tandemd".into(),
+        "w does not vote: the disk under /var/lib/tandem takes no writes (No space left on device); make room or mend it, then restart tandemd".into(),
     ];
     let expected = "
 demo DEGRADED: revision 12, quorum 3 of 3, leader a, holder a (seen from b)
 
 warning: b is 3 behind (revision 9): see its log
-warning: w: consensus stopped (no space left on device); mend its disk and restart tandemd
+warning: w does not vote: the disk under /var/lib/tandem takes no writes (No space left on device); make room or mend it, then restart tandemd
 
 NODE  ADDRESS        ROLE     STATE     REVISION         SESSIONS  HOLDS
 a     10.0.0.1:7440  proxy    leader    12               431       10.0.0.100

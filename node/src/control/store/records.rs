@@ -1,15 +1,15 @@
 //! The records of the store in redb's file, each with a CRC32C of its key and value.
+//!
+//! A trial flipped bytes in a closed file and redb read them back silently: so nothing is believed that does not check.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
 
 use prost::Message;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 use tandem_proto::raft::v1 as pb;
 
-use super::{COMMITTED, Error, FORMAT, IDENTITY, Kept, PURGED, SNAPSHOT_DATA, SNAPSHOT_HEAD, VOTE};
+use super::{COMMITTED, FORMAT, IDENTITY, Kept, PURGED, VOTE};
 use crate::control::disk::File;
 use crate::control::raft::Entry;
 use crate::control::wire;
@@ -17,7 +17,54 @@ use crate::control::wire;
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 pub(super) const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 
-const FORMAT_KEY: &str = "format";
+/// Version of the layout.
+pub(super) const FORMAT_KEY: &str = "format";
+/// How many transactions there were: the mark must not be ahead of it.
+pub(super) const SEQUENCE: &str = "sequence";
+/// Name of the newest snapshot's file.
+pub(super) const SNAPSHOT: &str = "snapshot";
+/// In format 1 the newest snapshot was two records.
+pub(super) const OLD_HEAD: &str = "snapshot_head";
+pub(super) const OLD_DATA: &str = "snapshot_data";
+
+/// Why the records cannot be used.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The disk said no.
+    Disk(io::Error),
+    /// What was read is not what was written.
+    Damaged(String),
+    /// Written by a newer tandemd.
+    Newer(u32),
+}
+
+impl From<redb::Error> for Trouble {
+    fn from(e: redb::Error) -> Self {
+        match e {
+            // redb speaks of what it read in the same words; only the system's errors have a number.
+            redb::Error::Io(e) if e.raw_os_error().is_some() => Self::Disk(e),
+            other => Self::Damaged(other.to_string()),
+        }
+    }
+}
+
+fn broken(e: impl Into<redb::Error>) -> Trouble {
+    Trouble::from(e.into())
+}
+
+/// What the records say.
+#[derive(Default)]
+pub(super) struct Records {
+    /// `None`: nothing was written yet.
+    pub(super) format: Option<u32>,
+    pub(super) sequence: u64,
+    /// All but the snapshot.
+    pub(super) kept: Kept,
+    /// Name of the snapshot's file.
+    pub(super) snapshot: Option<String>,
+    /// The snapshot of a store of format 1.
+    pub(super) old_snapshot: Option<(pb::SnapshotMeta, Vec<u8>)>,
+}
 
 /// A file of ours as redb wants to see it. Its lock is the file's own.
 #[derive(Debug)]
@@ -45,24 +92,14 @@ impl<F: File> redb::StorageBackend for Pages<F> {
     }
 }
 
-pub(super) fn damaged(path: &Path, why: impl std::fmt::Display) -> Error {
-    Error::Damaged { path: path.to_owned(), why: why.to_string() }
-}
-
-/// Opens the file and checks every page and record. `path` is for the errors.
-pub(super) fn open(file: impl File, path: &Path) -> Result<(Database, Kept), Error> {
-    let cannot = |e: redb::DatabaseError| Error::Open { path: path.to_owned(), why: e.to_string() };
-    let mut db = Database::builder().create_with_backend(Pages(file)).map_err(|e| match e {
-        redb::DatabaseError::Storage(redb::StorageError::Corrupted(why)) => damaged(path, why),
-        other => cannot(other),
-    })?;
-    match db.check_integrity() {
-        Ok(true) => {}
-        Ok(false) => return Err(damaged(path, "pages did not match their checksums")),
-        Err(e) => return Err(damaged(path, e)),
+/// Opens the file, and checks every page and record of it.
+pub(super) fn open(file: impl File) -> Result<(Database, Records), Trouble> {
+    let mut db = Database::builder().create_with_backend(Pages(file)).map_err(broken)?;
+    if !db.check_integrity().map_err(broken)? {
+        return Err(Trouble::Damaged("pages did not match their checksums".into()));
     }
-    let kept = load(&db, path)?;
-    Ok((db, kept))
+    let records = read(&db)?;
+    Ok((db, records))
 }
 
 /// crc32c(key ‖ value) ‖ value
@@ -76,70 +113,73 @@ fn unsealed<'a>(key: &[u8], record: &'a [u8]) -> Option<&'a [u8]> {
     (u32::from_le_bytes(*crc) == crc32c::crc32c_append(crc32c::crc32c(key), value)).then_some(value)
 }
 
-fn load(db: &Database, path: &Path) -> Result<Kept, Error> {
-    let damaged = |why: String| damaged(path, why);
-    let txn = db.begin_write().map_err(|e| damaged(e.to_string()))?;
-    // Tables are made at the first open, so that reading finds them.
-    drop(txn.open_table(LOG).map_err(|e| damaged(e.to_string()))?);
-    {
-        let mut meta = txn.open_table(META).map_err(|e| damaged(e.to_string()))?;
-        let found = meta.get(FORMAT_KEY).map_err(|e| damaged(e.to_string()))?.map(|v| v.value().to_vec());
-        match found {
-            None => {
-                let record = sealed(FORMAT_KEY.as_bytes(), &FORMAT.to_le_bytes());
-                meta.insert(FORMAT_KEY, record.as_slice()).map_err(|e| damaged(e.to_string()))?;
-            }
-            Some(record) => {
-                let value = unsealed(FORMAT_KEY.as_bytes(), &record).and_then(|v| v.try_into().ok());
-                let found = u32::from_le_bytes(value.ok_or_else(|| damaged("record format".into()))?);
-                if found > FORMAT {
-                    return Err(Error::Newer { path: path.to_owned(), found });
-                }
-            }
-        }
+struct Meta(ReadOnlyTable<&'static str, &'static [u8]>);
+
+impl Meta {
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Trouble> {
+        let Some(record) = self.0.get(key).map_err(broken)? else { return Ok(None) };
+        let value = unsealed(key.as_bytes(), record.value()).map(<[u8]>::to_vec);
+        value.map(Some).ok_or_else(|| Trouble::Damaged(format!("record {key}")))
     }
-    txn.commit().map_err(|e| damaged(e.to_string()))?;
-    read(db).map_err(damaged)
+
+    fn decode<M: Message + Default>(&self, key: &str) -> Result<Option<M>, Trouble> {
+        let bad = |e| Trouble::Damaged(format!("record {key}: {e}"));
+        self.get(key)?.map(|value| M::decode(value.as_slice()).map_err(bad)).transpose()
+    }
+
+    fn number<const N: usize>(&self, key: &str) -> Result<Option<[u8; N]>, Trouble> {
+        let bad = |_| Trouble::Damaged(format!("record {key}"));
+        self.get(key)?.map(|value| value.try_into().map_err(bad)).transpose()
+    }
 }
 
-fn read(db: &Database) -> Result<Kept, String> {
-    let txn = db.begin_read().map_err(|e| e.to_string())?;
-    let meta = txn.open_table(META).map_err(|e| e.to_string())?;
-    let get = |key: &str| -> Result<Option<Vec<u8>>, String> {
-        let Some(record) = meta.get(key).map_err(|e| e.to_string())? else { return Ok(None) };
-        unsealed(key.as_bytes(), record.value()).map(|v| Some(v.to_vec())).ok_or_else(|| format!("record {key}"))
+fn read(db: &Database) -> Result<Records, Trouble> {
+    let txn = db.begin_read().map_err(broken)?;
+    let meta = match txn.open_table(META) {
+        Ok(table) => Meta(table),
+        Err(TableError::TableDoesNotExist(_)) => return Ok(Records::default()),
+        Err(e) => return Err(broken(e)),
     };
-    fn decode<M: Message + Default>(key: &str, value: Option<Vec<u8>>) -> Result<Option<M>, String> {
-        value.map(|v| M::decode(v.as_slice()).map_err(|e| format!("record {key}: {e}"))).transpose()
+    let format = meta.number(FORMAT_KEY)?.map(u32::from_le_bytes);
+    if let Some(newer) = format.filter(|found| *found > FORMAT) {
+        return Err(Trouble::Newer(newer));
     }
-    let log_id = |key: &str| Ok::<_, String>(decode::<pb::LogId>(key, get(key)?)?.map(wire::log_id_in));
-    let vote = decode::<pb::Vote>(VOTE, get(VOTE)?)?;
-    let snapshot = match (decode::<pb::SnapshotMeta>(SNAPSHOT_HEAD, get(SNAPSHOT_HEAD)?)?, get(SNAPSHOT_DATA)?) {
-        (Some(head), Some(data)) => Some((head, Arc::new(data))),
+    let vote = meta.decode::<pb::Vote>(VOTE)?.map(|v| wire::vote_in(Some(v))).transpose();
+    let log_id = |key| meta.decode::<pb::LogId>(key).map(|id| id.map(wire::log_id_in));
+    let old_snapshot = match (meta.decode(OLD_HEAD)?, meta.get(OLD_DATA)?) {
+        (Some(head), Some(data)) => Some((head, data)),
         (None, None) => None,
-        _ => return Err("half a snapshot".into()),
+        _ => return Err(Trouble::Damaged("half a snapshot".into())),
     };
-    Ok(Kept {
-        identity: decode(IDENTITY, get(IDENTITY)?)?,
-        vote: vote.map(|v| wire::vote_in(Some(v))).transpose().map_err(|e| e.to_string())?,
+    let name = meta.get(SNAPSHOT)?.map(String::from_utf8).transpose();
+    let kept = Kept {
+        identity: meta.decode(IDENTITY)?,
+        vote: vote.map_err(|e| Trouble::Damaged(e.to_string()))?,
         committed: log_id(COMMITTED)?,
         purged: log_id(PURGED)?,
         log: read_log(&txn)?,
-        snapshot,
+        ..Kept::default()
+    };
+    Ok(Records {
+        format,
+        sequence: meta.number(SEQUENCE)?.map_or(0, u64::from_le_bytes),
+        kept,
+        snapshot: name.map_err(|_| Trouble::Damaged(format!("record {SNAPSHOT}")))?,
+        old_snapshot,
     })
 }
 
-fn read_log(txn: &redb::ReadTransaction) -> Result<BTreeMap<u64, Entry>, String> {
-    let table = txn.open_table(LOG).map_err(|e| e.to_string())?;
+fn read_log(txn: &ReadTransaction) -> Result<BTreeMap<u64, Entry>, Trouble> {
+    let table = txn.open_table(LOG).map_err(broken)?;
     let mut log = BTreeMap::new();
-    for row in table.iter().map_err(|e| e.to_string())? {
-        let (key, record) = row.map_err(|e| e.to_string())?;
+    for row in table.iter().map_err(broken)? {
+        let (key, record) = row.map_err(broken)?;
         let index = key.value();
-        let bad = || format!("log entry {index}");
+        let bad = || Trouble::Damaged(format!("log entry {index}"));
         let value = unsealed(&index.to_be_bytes(), record.value()).ok_or_else(bad)?;
         let entry = pb::Entry::decode(value).ok().and_then(|e| wire::entry_in(e).ok()).ok_or_else(bad)?;
         if log.last_key_value().is_some_and(|(last, _)| last + 1 != index) {
-            return Err(format!("a hole in the log before {index}"));
+            return Err(Trouble::Damaged(format!("a hole in the log before {index}")));
         }
         log.insert(index, entry);
     }

@@ -1,24 +1,33 @@
-//! Writes what was given, in that order: everything that waits goes into one transaction, one fsync.
+//! Writes what was given, in that order: everything that waits goes into one transaction.
 
 use std::future::Future;
 use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
-use redb::Database;
+use redb::{Database, Table};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::records::{LOG, META, sealed};
-use super::{Job, Op, Waiter};
+use super::mark::Mark;
+use super::records::{LOG, META, SEQUENCE, SNAPSHOT, sealed};
+use super::{Job, Kept, Op, Waiter, boot, locked, snapshots};
+use crate::control::disk::Disk;
 
 /// The only one who writes to the store. Run it on a thread, or among the tasks of a simulation; the file closes with it.
 #[must_use = "nothing is written, and nothing acknowledged, unless it runs"]
-pub struct Writer {
-    pub(super) db: Database,
+pub struct Writer<D: Disk> {
+    pub(super) disk: D,
+    /// What the disk is called.
+    pub(super) dir: PathBuf,
+    /// Absent where nothing can be written.
+    pub(super) books: Option<Books<D>>,
     pub(super) inbox: UnboundedReceiver<Job>,
-    /// The first write that fails is the last.
+    /// Why nothing is written any more: the first write that fails is the last.
     pub(super) failed: Option<String>,
+    pub(super) kept: Arc<Mutex<Kept>>,
 }
 
-impl Writer {
+impl<D: Disk> Writer<D> {
     /// Writes on this thread until the last [`Store`](super::Store) is gone.
     pub fn run(mut self) {
         while let Some(first) = self.inbox.blocking_recv() {
@@ -41,10 +50,13 @@ impl Writer {
             jobs.push(next);
         }
         if self.failed.is_none()
-            && let Err(e) = commit(&self.db, &jobs)
+            && let Some(books) = &mut self.books
+            && let Err(e) = books.write(&self.disk, jobs.iter().flat_map(|j| &j.ops))
         {
-            tracing::error!(error = %e, "the disk did not take a write: consensus stops on this node, traffic goes on; mend the disk and restart tandemd");
-            self.failed = Some(e.to_string());
+            let why = boot::no_writes(&self.dir, &e);
+            tracing::error!("consensus stops on this node, traffic goes on: {why}");
+            locked(&self.kept).unfit = Some(why.clone());
+            self.failed = Some(why);
         }
         for job in jobs {
             finish(job.waiter, self.failed.as_deref());
@@ -62,20 +74,65 @@ pub(super) fn finish(waiter: Waiter, failed: Option<&str>) {
     }
 }
 
-fn commit(db: &Database, jobs: &[Job]) -> Result<(), redb::Error> {
-    let txn = db.begin_write()?;
-    {
-        let mut meta = txn.open_table(META)?;
-        let mut log = txn.open_table(LOG)?;
-        for op in jobs.iter().flat_map(|j| &j.ops) {
-            match op {
-                Op::Meta(key, value) => drop(meta.insert(*key, sealed(key.as_bytes(), value).as_slice())?),
-                Op::Append(index, value) => drop(log.insert(index, sealed(&index.to_be_bytes(), value).as_slice())?),
-                Op::Truncate(from) => log.retain_in(*from.., |_, _| false)?,
-                Op::Purge(upto) => log.retain_in(..=*upto, |_, _| false)?,
+/// What is written to.
+pub(super) struct Books<D: Disk> {
+    pub(super) db: Database,
+    pub(super) mark: Mark<D::File>,
+    /// How many transactions there were.
+    pub(super) sequence: u64,
+}
+
+/// A write that did not happen, or is not known to have.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failed {
+    #[error(transparent)]
+    Disk(#[from] io::Error),
+    #[error(transparent)]
+    Records(#[from] redb::Error),
+}
+
+impl<D: Disk> Books<D> {
+    /// All of `ops`, safe when this returns: snapshots first (a file without a record is removed at the next start, a
+    /// record without its file is damage), then the records, then the mark. Says the name of the last snapshot.
+    pub(super) fn write<'a>(&mut self, disk: &D, ops: impl Iterator<Item = &'a Op>) -> Result<Option<String>, Failed> {
+        let mut snapshot = None;
+        let sequence = self.sequence + 1;
+        let txn = self.db.begin_write().map_err(redb::Error::from)?;
+        {
+            let mut meta = txn.open_table(META).map_err(redb::Error::from)?;
+            let mut log = txn.open_table(LOG).map_err(redb::Error::from)?;
+            put(&mut meta, SEQUENCE, &sequence.to_le_bytes())?;
+            for op in ops {
+                match op {
+                    Op::Meta(key, value) => put(&mut meta, key, value)?,
+                    Op::Forget(key) => drop(meta.remove(*key).map_err(redb::Error::from)?),
+                    Op::Append(index, value) => {
+                        let record = sealed(&index.to_be_bytes(), value);
+                        log.insert(index, record.as_slice()).map_err(redb::Error::from)?;
+                    }
+                    Op::Truncate(from) => log.retain_in(*from.., |_, _| false).map_err(redb::Error::from)?,
+                    Op::Purge(upto) => log.retain_in(..=*upto, |_, _| false).map_err(redb::Error::from)?,
+                    Op::Snapshot(file) => {
+                        let name = snapshots::put(disk, file)?;
+                        put(&mut meta, SNAPSHOT, name.as_bytes())?;
+                        snapshot = Some(name);
+                    }
+                }
             }
         }
+        txn.commit().map_err(redb::Error::from)?;
+        self.sequence = sequence;
+        self.mark.move_to(sequence)?;
+        if snapshot.is_some()
+            && let Err(e) = snapshots::prune(disk, snapshot.as_deref())
+        {
+            tracing::warn!("old snapshots cannot be removed: {e}");
+        }
+        Ok(snapshot)
     }
-    txn.commit()?;
+}
+
+fn put(meta: &mut Table<'_, &'static str, &'static [u8]>, key: &str, value: &[u8]) -> Result<(), redb::Error> {
+    meta.insert(key, sealed(key.as_bytes(), value).as_slice())?;
     Ok(())
 }
