@@ -52,6 +52,37 @@ async fn a_backend_that_drains_within_a_time_is_empty_by_then() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_that_drains_says_so_until_it_is_taken_back() {
+    let cluster = Cluster::start(Company::Shared).await.unwrap();
+    let one = Backend::start(cluster.subnet.at(11, 9001), "one").await.unwrap();
+    cluster.serve(&[one.address], "tcp").await.unwrap();
+    let session = session_with(&cluster, "one").await;
+
+    let began = Instant::now();
+    let said = cluster.ctl(&["listener", "drain", "web", "--within", "5s"]).await.unwrap();
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    let shown = cluster.ctl(&["status"]).await.unwrap().out;
+    assert!(shown.contains("DEGRADED: "), "{shown}");
+    assert!(shown.contains("warning: listener web takes no new clients, its sessions have "), "{shown}");
+    assert!(shown.contains(" s left: tandemctl listener resume web, or rm it\n"), "{shown}");
+    until("new clients are turned away", PATIENCE, || async { Session::open(cluster.vip()).await.err().map(drop) })
+        .await
+        .unwrap();
+    let lasted = lasts(session, began).await;
+    assert!(lasted > Duration::from_millis(3_900), "ended after {lasted:?}, long before its time");
+    assert!(lasted < Duration::from_secs(9), "ended only after {lasted:?}");
+
+    let said = cluster.ctl(&["listener", "resume", "web"]).await.unwrap();
+    assert_eq!(said.code, 0, "{said:?}");
+    session_with(&cluster, "one").await.echo_within(b"again", Duration::from_secs(1)).await.unwrap();
+    until("all is well again", PATIENCE, || async {
+        cluster.ctl(&["status"]).await.ok().filter(|said| said.out.contains(" OK: "))
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_drains_gives_everything_away_and_empties() {
     let mut cluster = Cluster::start(Company::Shared).await.unwrap();
     let one = Backend::start(cluster.subnet.at(11, 9001), "one").await.unwrap();

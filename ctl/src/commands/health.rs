@@ -11,6 +11,8 @@ use super::words::or_dash;
 pub(super) enum Health<'a> {
     /// Its checks fail: why.
     Down(&'a str),
+    /// Its checks do not fail, but clients cannot be taken to it over TLS: why.
+    NoTls(&'a str),
     /// It gets no clients for a while because it failed too many: the last failure.
     Ejected(&'a str),
     /// It takes clients.
@@ -21,6 +23,7 @@ impl<'a> Health<'a> {
     pub(super) fn of(b: &'a BackendReport) -> Self {
         match b.ejected_for_ms {
             _ if !b.up => Self::Down(&b.error),
+            _ if !b.tls_error.is_empty() => Self::NoTls(&b.tls_error),
             0 => Self::Up,
             _ => Self::Ejected(&b.error),
         }
@@ -28,8 +31,8 @@ impl<'a> Health<'a> {
 
     fn why(self) -> String {
         match self {
-            Self::Down("") | Self::Ejected("") | Self::Up => String::new(),
-            Self::Down(why) | Self::Ejected(why) => format!(": {why}"),
+            Self::Down("") | Self::NoTls("") | Self::Ejected("") | Self::Up => String::new(),
+            Self::Down(why) | Self::NoTls(why) | Self::Ejected(why) => format!(": {why}"),
         }
     }
 }
@@ -49,6 +52,7 @@ pub(super) fn found(seen: &[(String, &BackendReport)]) -> String {
     let words = findings.into_iter().map(|(health, by)| {
         let word = match health {
             Health::Down(_) => "DOWN".to_owned(),
+            Health::NoTls(_) => "NO TLS".to_owned(),
             Health::Up => "up".to_owned(),
             // The node that keeps it out for longest.
             Health::Ejected(_) => {
@@ -64,19 +68,20 @@ pub(super) fn found(seen: &[(String, &BackendReport)]) -> String {
     if words.is_empty() { "unknown".to_owned() } else { words.join("; ") }
 }
 
-/// A line for each backend that is down or ejected, in this order: its label; and where, who finds it so, and why.
+/// A line for each backend that gets no clients, or that they cannot be taken to, in this order: its label; and where, who finds it so, and why.
 pub(super) fn troubles<'a>(seen: impl Iterator<Item = (String, &'a BackendReport)>) -> Vec<(&'static str, String)> {
     let mut all: BTreeMap<_, Vec<String>> = BTreeMap::new();
     for (node, b) in seen {
-        let (label, by, node) = match Health::of(b) {
+        let (label, by, node, why) = match Health::of(b) {
             Health::Up => continue,
-            Health::Down(_) => ("down:", "seen from", node),
-            Health::Ejected(_) => ("ejected:", "by", format!("{node} (back in {})", left(b))),
+            Health::Down(why) => ("down:", "seen from", node, why),
+            Health::NoTls(why) => ("no TLS:", "seen from", node, why),
+            Health::Ejected(why) => ("ejected:", "by", format!("{node} (back in {})", left(b)), why),
         };
-        all.entry((label, by, &b.upstream, &b.address, &b.error)).or_default().push(node);
+        all.entry((label, by, &b.upstream, &b.address, why)).or_default().push(node);
     }
     let line = |((label, by, upstream, address, why), nodes): (_, Vec<String>)| {
-        let why = or_dash(String::clone(why));
+        let why = or_dash(str::to_owned(why));
         (label, format!("{address} of {upstream}, {by} {}: {why}", nodes.join(", ")))
     };
     all.into_iter().map(line).collect()
@@ -102,6 +107,9 @@ mod tests {
         assert_eq!(found_by(&[report(true, 0, "long ago"), report(true, 0, "")]), "up");
         assert_eq!(found_by(&[down(), down()]), "DOWN: check: answered 503");
         assert_eq!(found_by(&[report(false, 0, "")]), "DOWN");
+        let no_tls =
+            |ms| BackendReport { tls_error: "not believed".to_owned(), ..report(true, ms, "failed 5 clients") };
+        assert_eq!(found_by(&[no_tls(0), no_tls(9_000)]), "NO TLS: not believed", "that is why it is ejected");
         let ejected = |ms| report(true, ms, "failed 5 clients in a row");
         assert_eq!(found_by(&[ejected(3_001), ejected(12_000)]), "ejected 12 s: failed 5 clients in a row");
         assert_eq!(found_by(&[ejected(3_001)]), "ejected 4 s: failed 5 clients in a row");

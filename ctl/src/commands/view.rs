@@ -26,13 +26,11 @@ enum Verdict {
 
 impl Verdict {
     fn of(status: &StatusReply) -> Self {
-        let node_odd = |n: &NodeStatus| {
-            !n.reachable || behind(status, n) > 0 || !n.report.as_ref().is_some_and(NodeReport::is_fit)
-        };
+        let node_odd = |n: &NodeStatus| !n.reachable || n.lagging || !n.report.as_ref().is_some_and(NodeReport::is_fit);
         let report_odd = |r: &NodeReport| {
             r.backends.iter().any(|b| Health::of(b) != Health::Up)
                 || r.names.iter().any(|n| !n.trouble.is_empty())
-                || r.listeners.iter().any(|l| l.state() == ListenerState::Failed)
+                || r.listeners.iter().any(|l| l.draining || l.state() == ListenerState::Failed)
         };
         if !status.quorum || status.leader == 0 || status.vips.iter().any(|v| v.holders.len() != 1) {
             Self::Critical
@@ -128,8 +126,8 @@ fn nodes(status: &StatusReply) -> String {
         };
         let revision = match (&node.report, behind(status, node)) {
             (None, _) => "-".to_owned(),
-            (Some(report), 0) => report.revision.to_string(),
-            (Some(report), n) => format!("{} (behind by {n})", report.revision),
+            (Some(report), n) if node.lagging => format!("{} (behind by {n})", report.revision),
+            (Some(report), _) => report.revision.to_string(),
         };
         vec![
             node_name(node),
@@ -277,19 +275,23 @@ fn node_json(status: &StatusReply, node: &NodeStatus) -> Value {
         "state": role_in_quorum(status, node).to_lowercase(),
         "reachable": node.reachable,
         "voter": node.voter,
+        "lagging": node.lagging,
         "report": node.report.as_ref().map(|r| report_json(r, behind(status, node))),
     })
 }
 
 fn report_json(r: &NodeReport, behind: u64) -> Value {
-    let listeners = r
-        .listeners
-        .iter()
-        .map(|l| json!({"name": l.name, "address": l.address, "state": listener_state(l.state()), "error": l.error}));
+    let listeners = r.listeners.iter().map(|l| {
+        json!({
+            "name": l.name, "address": l.address, "state": listener_state(l.state()), "error": l.error,
+            "draining": l.draining, "drain_left_ms": l.drain_left_ms,
+        })
+    });
     let backends = r.backends.iter().map(|b| {
         json!({
             "upstream": b.upstream, "address": b.address, "name": b.name, "up": b.up, "error": b.error,
             "sessions": b.sessions, "sessions_total": b.sessions_total, "requests_total": b.requests_total,
+            "tls_error": b.tls_error,
             "ejected_for_ms": b.ejected_for_ms, "ejections_total": b.ejections_total,
             "drain_left_ms": b.drain_left_ms,
         })

@@ -36,7 +36,7 @@ fn proxy(id: u64, name: &str, up: bool, listener: ListenerState) -> NodeStatus {
         }],
         ..Default::default()
     };
-    NodeStatus { member: Some(member), reachable: true, voter: true, report: Some(report) }
+    NodeStatus { member: Some(member), reachable: true, voter: true, report: Some(report), lagging: false }
 }
 
 async fn pair() -> Node {

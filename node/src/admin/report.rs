@@ -15,11 +15,12 @@ use super::service::{Rooms, Who};
 
 /// This node's own view, now.
 pub(super) fn report(who: &Who, started: Instant, leaving: Leaving, rooms: &Rooms) -> pb::NodeReport {
-    let here = rooms.control.here();
+    let (here, state) = (rooms.control.here(), rooms.control.now());
     let mut report = pb::NodeReport {
         name: who.name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        revision: rooms.control.now().revision,
+        revision: state.revision,
+        changed_at_unix_ms: state.changed_at_unix_ms,
         applied: here.applied,
         uptime_ms: millis(started.elapsed()),
         leader: here.leader.unwrap_or(0),
@@ -32,7 +33,7 @@ pub(super) fn report(who: &Who, started: Instant, leaving: Leaving, rooms: &Room
     let secrets = who.secrets.as_deref();
     report.secret = secrets.map(Secrets::fingerprint).unwrap_or_default();
     if let Some(plane) = &rooms.plane {
-        report.certificates = sealing::reports(secrets, &rooms.control.now().config);
+        report.certificates = sealing::reports(secrets, &state.config);
         report.held = plane.keeper.held().borrow().iter().map(ToString::to_string).collect();
         let seen = plane.proxy.report();
         report.sessions = seen.sessions;
@@ -72,6 +73,7 @@ fn backend(b: proxy::BackendReport) -> pb::BackendReport {
         name: b.said.host().map_or_else(String::new, |_| b.said.to_string()),
         up: b.up,
         error: b.error.unwrap_or_default(),
+        tls_error: b.tls_error.unwrap_or_default(),
         ejected_for_ms: b.ejected_for.map_or(0, |left| u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1)),
         ejections_total: b.ejections_total,
         sessions: b.sessions,

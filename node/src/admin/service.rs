@@ -186,6 +186,7 @@ impl Admin {
                 reachable: report.is_some(),
                 voter: here.voters.contains(&m.id),
                 report,
+                lagging: false,
             }
         };
         members.iter().map(status).collect()
@@ -258,10 +259,11 @@ fn unix_ms() -> u64 {
 impl pb::admin_server::Admin for Admin {
     async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusReply>, Status> {
         let rooms = self.rooms()?;
-        let nodes = self.gather(rooms).await;
-        let state = rooms.control.now();
+        let mut nodes = self.gather(rooms).await;
+        let (state, now_ms) = (rooms.control.now(), unix_ms());
         let revision = nodes.iter().filter_map(|n| n.report.as_ref()).map(|r| r.revision).max().unwrap_or(0);
-        let now_s = i64::try_from(unix_ms() / 1000).unwrap_or(i64::MAX);
+        status::tell_lagging(&mut nodes, now_ms);
+        let now_s = i64::try_from(now_ms / 1000).unwrap_or(i64::MAX);
         let insecure = self.shared.who.insecure;
         let g = Gathered { nodes: &nodes, config: &state.config, revision, insecure, now_s };
         let here = rooms.control.here();

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use tandem_proto::admin::v1::{ListenerState, NodeReport, NodeStatus, VipStatus};
+use tandem_proto::admin::v1::{BackendReport, ListenerState, NodeReport, NodeStatus, VipStatus};
 use tandem_proto::raft::v1::Role;
 
-use crate::config::model::Config;
+use crate::config::model::{Config, Name, State};
 
 /// What was gathered from the nodes.
 pub(super) struct Gathered<'a> {
@@ -31,6 +31,21 @@ pub(super) fn vips(g: &Gathered<'_>) -> Vec<VipStatus> {
             VipStatus { name: vip.to_string(), holders: holders(&address), address }
         })
         .collect()
+}
+
+/// So long a change may take to be everywhere.
+const SOON_MS: u64 = 1000;
+/// And so many of them, when they come without a pause.
+const MANY: u64 = 100;
+
+/// Says of each node whether it lags, for which a moment is not enough. `now_ms`: since 1970.
+pub(super) fn tell_lagging(nodes: &mut [NodeStatus], now_ms: u64) {
+    let reports = nodes.iter().filter_map(|n| n.report.as_ref());
+    let Some((newest, at)) = reports.map(|r| (r.revision, r.changed_at_unix_ms)).max() else { return };
+    let may_lack = if now_ms.saturating_sub(at) > SOON_MS { 0 } else { MANY };
+    for node in nodes {
+        node.lagging = node.report.as_ref().is_some_and(|r| newest - r.revision > may_lack);
+    }
 }
 
 /// The node that leads within its lease, if one says so.
@@ -100,7 +115,7 @@ pub(super) fn warnings(g: &Gathered<'_>) -> Vec<String> {
         if r.draining {
             all.push(format!("{0} takes no new clients: tandemctl node resume {0}, or end it", name(n)));
         }
-        if r.revision < g.revision {
+        if n.lagging {
             all.push(format!(
                 "{} is {} behind (revision {}): see its log",
                 name(n),
@@ -112,6 +127,7 @@ pub(super) fn warnings(g: &Gathered<'_>) -> Vec<String> {
             all.push(format!("{}: listener {} cannot listen on {}: {}", name(n), l.name, l.address, l.error));
         }
     }
+    all.extend(listeners_draining(g));
     all.extend(upstreams_down(g));
     all.extend(certificates(g));
     all.extend(names_in_trouble(g));
@@ -165,6 +181,18 @@ fn secrets_differ(g: &Gathered<'_>) -> Option<String> {
     })
 }
 
+/// Listeners that take no new clients, and how long sessions have left where they have longest.
+fn listeners_draining(g: &Gathered<'_>) -> Vec<String> {
+    let draining = g.config.listeners.iter().filter(|(_, l)| l.state == State::Draining);
+    let line = |(listener, _): (&Name, _)| {
+        let reports = g.nodes.iter().filter_map(|n| n.report.as_ref()).flat_map(|r| &r.listeners);
+        let left = reports.filter(|l| l.name == listener.as_str()).filter_map(|l| l.drain_left_ms).max();
+        let left = left.map(|ms| format!(", its sessions have {} s left", ms.div_ceil(1000))).unwrap_or_default();
+        format!("listener {listener} takes no new clients{left}: tandemctl listener resume {listener}, or rm it")
+    };
+    draining.map(line).collect()
+}
+
 /// An upstream that no proxy can reach through any backend.
 fn upstreams_down(g: &Gathered<'_>) -> Vec<String> {
     let reports: Vec<(&NodeStatus, &NodeReport)> =
@@ -175,7 +203,8 @@ fn upstreams_down(g: &Gathered<'_>) -> Vec<String> {
             all.push(format!("upstream {upstream} has no backend: tandemctl backend add {upstream} ADDRESS"));
             continue;
         }
-        let none_up = |r: &NodeReport| !r.backends.iter().any(|b| b.upstream == upstream.as_str() && b.up);
+        let serves = |b: &&BackendReport| b.upstream == upstream.as_str() && b.up && b.tls_error.is_empty();
+        let none_up = |r: &NodeReport| r.backends.iter().find(serves).is_none();
         let seen: Vec<String> = reports.iter().filter(|(_, r)| none_up(r)).map(|(n, _)| name(n)).collect();
         if !seen.is_empty() {
             all.push(format!("upstream {upstream}: no backend is up as seen from {}", seen.join(", ")));
@@ -236,16 +265,16 @@ pub(super) fn next_failure(g: &Gathered<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tandem_proto::admin::v1::{CertificateReport, NameReport};
+    use tandem_proto::admin::v1::{CertificateReport, ListenerReport, NameReport};
     use tandem_proto::config::v1 as pb;
     use tandem_proto::raft::v1::Member;
 
     use super::*;
-    use crate::config::model::{Name, Vip};
+    use crate::config::model::Vip;
 
     fn node(id: u64, name: &str, role: Role, report: Option<NodeReport>) -> NodeStatus {
         let member = Member { id, name: name.into(), address: format!("10.0.0.{id}:7440"), role: role.into() };
-        NodeStatus { member: Some(member), reachable: report.is_some(), voter: true, report }
+        NodeStatus { member: Some(member), reachable: report.is_some(), voter: true, report, lagging: false }
     }
 
     fn up(held: bool, leads: bool) -> Option<NodeReport> {
@@ -326,6 +355,47 @@ mod tests {
         assert!(differing("0b").is_some_and(|w| w.contains("(a with 0a, b with 0b)")));
         assert_eq!(differing("0a"), None);
         assert_eq!(differing(""), None, "that one opens none is told with its certificates");
+    }
+
+    #[test]
+    fn a_moment_behind_is_not_lagging() {
+        let lags = |revision, age_ms: u64| {
+            let newest = up(true, true).map(|r| NodeReport { revision, changed_at_unix_ms: 100_000, ..r });
+            let mut nodes = [
+                node(1, "a", Role::Proxy, newest),
+                node(2, "b", Role::Proxy, up(false, false)),
+                node(3, "w", Role::Witness, None),
+            ];
+            tell_lagging(&mut nodes, 100_000 + age_ms);
+            nodes.map(|n| n.lagging)
+        };
+        let (all_well, b_lags) = ([false; 3], [false, true, false]);
+        assert_eq!([lags(5, 60_000), lags(6, 1000), lags(6, 1001)], [all_well, all_well, b_lags]);
+        assert_eq!([lags(105, 0), lags(106, 0)], [all_well, b_lags], "changes that never pause must not hide it");
+        let mut nodes = [node(1, "b", Role::Proxy, up(true, true))];
+        nodes[0].lagging = true;
+        assert!(told(&nodes).0.contains(&"b is 0 behind (revision 5): see its log".to_owned()));
+    }
+
+    #[test]
+    fn a_listener_that_drains_is_spoken_of() {
+        let text = "listeners.public = { address = \"10.0.0.1:80\", state = \"draining\" }";
+        let said = tandem_proto::document::parse(text).expect("a document");
+        let config = Config::try_from(&said).expect("a config");
+        let report = |left| {
+            let listener =
+                ListenerReport { name: "public".into(), draining: true, drain_left_ms: left, ..Default::default() };
+            up(true, true).map(|r| NodeReport { listeners: vec![listener], ..r })
+        };
+        let said = |left_a, left_b| {
+            let nodes = [node(1, "a", Role::Proxy, report(left_a)), node(2, "b", Role::Proxy, report(left_b))];
+            let g = Gathered { nodes: &nodes, config: &config, revision: 5, insecure: false, now_s: 0 };
+            warnings(&g).into_iter().find(|w| w.starts_with("listener public")).unwrap_or_default()
+        };
+        let end = "tandemctl listener resume public, or rm it";
+        assert_eq!(said(None, None), format!("listener public takes no new clients: {end}"));
+        let left = format!("listener public takes no new clients, its sessions have 42 s left: {end}");
+        assert_eq!(said(Some(300), Some(41_300)), left);
     }
 
     #[test]

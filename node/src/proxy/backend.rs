@@ -18,6 +18,7 @@ use super::drain::Drain;
 use super::limits::{Count, Limit};
 use super::proxy_protocol::Addresses;
 use super::stream::Stream;
+use super::tls;
 use crate::config::model::Name;
 
 /// The time on the one clock that backends are told by, since it was first looked at.
@@ -53,6 +54,9 @@ pub(super) struct Backend {
     /// Plain requests ever answered by it.
     pub(super) requests_total: AtomicU64,
     failure: Mutex<Option<String>>,
+    is_unmet: AtomicBool,
+    /// Why the last client could not be taken to it over TLS, and by which [`Dialing::id`].
+    unmet: Mutex<Option<(u64, String)>>,
     doubt: Notify,
 }
 
@@ -76,6 +80,8 @@ impl Backend {
             sessions_total: AtomicU64::new(0),
             requests_total: AtomicU64::new(0),
             failure: Mutex::new(None),
+            is_unmet: AtomicBool::new(false),
+            unmet: Mutex::new(None),
             doubt: Notify::new(),
         }
     }
@@ -186,11 +192,32 @@ impl Backend {
         said: Option<Addresses>,
     ) -> io::Result<Stream> {
         let dialed = how.open(self.address, host, within, said).await;
-        dialed.inspect_err(|error| {
-            if shortage(error).is_none() {
-                self.doubt();
+        match &dialed {
+            // Nearly always: to look is cheaper than to lock.
+            Ok(_) if !self.is_unmet.load(Relaxed) => {}
+            Ok(_) => self.met(None),
+            Err(error) => {
+                if tls::is_unmet(error) {
+                    self.met(Some((how.id, error.to_string())));
+                }
+                if shortage(error).is_none() {
+                    self.doubt();
+                }
             }
-        })
+        }
+        dialed
+    }
+
+    fn met(&self, unmet: Option<(u64, String)>) {
+        let mut known = self.unmet.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_unmet.store(unmet.is_some(), Relaxed);
+        *known = unmet;
+    }
+
+    /// Why clients cannot be taken to it over TLS as `how` says; `None`: the last one could, or nobody tried.
+    pub(super) fn unmet(&self, how: &Dialing) -> Option<String> {
+        let known = self.unmet.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().filter(|(id, _)| *id == how.id).map(|(_, why)| why.clone())
     }
 }
 

@@ -61,6 +61,7 @@ pub(super) async fn forward(
             }
             Err(failed) => {
                 asked.upstream.let_down(place.backend(), Duration::ZERO, &failed, now());
+                failed.log(&asked.upstream.name, address);
                 tried.push(address);
                 failure = Some(failed);
                 continue;

@@ -169,6 +169,7 @@ impl Handle {
             address: m.backend.address,
             up: m.backend.is_up(),
             error: m.backend.failure(),
+            tls_error: m.backend.unmet(&u.dialing),
             ejected_for: u.out_for(&m.backend, now),
             ejections_total: m.backend.ejections(),
             sessions: m.backend.sessions.load(Relaxed),

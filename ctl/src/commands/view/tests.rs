@@ -30,7 +30,7 @@ fn node(id: u64, name: &str, role: Role) -> NodeStatus {
             })
             .to_vec();
     }
-    NodeStatus { member: Some(member), reachable: true, voter: true, report: Some(report) }
+    NodeStatus { member: Some(member), reachable: true, voter: true, report: Some(report), lagging: false }
 }
 
 /// Two proxies and a witness, a leads and holds, 431 sessions.
@@ -73,6 +73,26 @@ fn a_node_that_drains_says_what_is_left() {
     );
     report(&mut status, 1).drain_left_ms = None;
     assert!(show(&status).contains("follower DRAINING  12"), "{}", show(&status));
+}
+
+#[test]
+fn a_listener_that_drains_and_a_backend_without_tls_are_not_all_well() {
+    let mut status = healthy();
+    report(&mut status, 0).listeners[0].draining = true;
+    report(&mut status, 0).listeners[0].drain_left_ms = Some(5000);
+    let shown = show(&status);
+    assert!(shown.contains("demo DEGRADED"), "{shown}");
+    let listener = &programs(&status)["nodes"][0]["report"]["listeners"][0];
+    assert_eq!((&listener["draining"], &listener["drain_left_ms"]), (&true.into(), &5000.into()));
+
+    let mut status = healthy();
+    for node in [0, 1] {
+        report(&mut status, node).backends[1].tls_error = "its certificate is not believed".into();
+    }
+    let shown = show(&status);
+    assert!(shown.contains("demo DEGRADED"), "{shown}");
+    let line = "no TLS: 10.0.1.2:9000 of chat, seen from a, b: its certificate is not believed\n";
+    assert!(shown.contains(line) && shown.contains("1/2      1/2"), "{shown}");
 }
 
 fn report(status: &mut StatusReply, node: usize) -> &mut NodeReport {
@@ -220,6 +240,7 @@ next failure: a dies: b takes 10.0.0.100, changes are still taken
 fn a_node_lags_behind_and_another_has_stopped() {
     let mut status = healthy();
     report(&mut status, 1).revision = 9;
+    status.nodes[1].lagging = true;
     report(&mut status, 2).fatal = "no space left on device".into();
     status.warnings = vec![
         "b is 3 behind (revision 9): see its log".into(),
@@ -252,6 +273,8 @@ fn the_asked_node_may_itself_lag_behind() {
     let mut status = healthy();
     status.revision = 9;
     report(&mut status, 1).revision = 9;
+    assert!(show(&status).contains("demo OK: revision 12, "), "it may be a moment behind: {}", show(&status));
+    status.nodes[1].lagging = true;
     let text = show(&status);
     assert!(text.contains("revision 12, "), "{text}");
     assert!(text.contains("9 (behind by 3)"), "{text}");

@@ -13,5 +13,5 @@ pub(super) use error::Error;
 pub use known::Keys;
 pub(super) use known::Known;
 pub(super) use records::Secured;
-pub(super) use shake::{Failed, accept, connect};
+pub(super) use shake::{Failed, accept, connect, is_unmet};
 pub(super) use shown::Vouched;

@@ -9,6 +9,7 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::{AlertDescription, ClientConfig, ServerConfig};
 use tokio::net::TcpStream;
 
+use super::error::Error;
 use super::records::{Cut, Secured};
 use super::talk::Talk;
 
@@ -37,6 +38,11 @@ pub(in crate::proxy) enum Unmet {
     /// The rest.
     #[error("no TLS with it: {0}; the operator must see that it speaks TLS, in a version that is allowed")]
     Other(io::Error),
+}
+
+/// Whether it is of TLS that a connection to a backend did not come about.
+pub(in crate::proxy) fn is_unmet(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Unmet>() || inner.is::<Error>())
 }
 
 impl From<io::Error> for Unmet {

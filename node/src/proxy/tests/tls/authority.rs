@@ -83,6 +83,17 @@ impl Authority {
         plain: std::net::SocketAddr,
         asks: bool,
     ) -> std::net::SocketAddr {
+        self.backend_at("127.0.0.1:0".parse().unwrap(), issued, plain, asks).await
+    }
+
+    /// The same, there.
+    pub(super) async fn backend_at(
+        &self,
+        at: std::net::SocketAddr,
+        issued: &Issued,
+        plain: std::net::SocketAddr,
+        asks: bool,
+    ) -> std::net::SocketAddr {
         let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
         let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(self.roots(), provider());
         let builder = match asks {
@@ -91,7 +102,7 @@ impl Authority {
         };
         let config = builder.with_single_cert(vec![issued.chain.clone()], issued.key()).unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = tokio::net::TcpListener::bind(at).await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
             loop {
