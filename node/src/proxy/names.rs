@@ -53,6 +53,14 @@ impl Book {
 
     /// Writes what was counted.
     pub(super) fn counted(&self, page: &mut Page<'_>) -> fmt::Result {
+        let names = self.report();
+        let each = |value: fn(&NameReport) -> f64| {
+            names.iter().map(|name| (vec![("name", name.name.to_string())], value(name))).collect()
+        };
+        let servers = each(|name| f64::from(u32::try_from(name.servers).unwrap_or(u32::MAX)));
+        page.gauge("dns_name_servers", "Servers that a backend's name stands for.", servers)?;
+        let trouble = each(|name| name.trouble.is_some().into());
+        page.gauge("dns_name_trouble", "1 if the last question had no answer, or not all of it is used.", trouble)?;
         let lookups = RESULTS.iter().zip(&self.lookups);
         let lookups = lookups.map(|(result, n)| (vec![("result", (*result).to_owned())], n.load(Relaxed))).collect();
         page.counter("dns_lookups", "Names asked for in DNS, by result.", lookups)
@@ -78,7 +86,7 @@ impl Book {
         let before = known.trouble(now()).is_some();
         let next = known.hear(answer, now());
         match known.trouble(now()) {
-            Some(trouble) if !before => tracing::warn!(%name, trouble, "cannot resolve a backend"),
+            Some(trouble) if !before => tracing::warn!(%name, trouble, "something is wrong with a backend's name"),
             None if next.other || before => {
                 let servers: Vec<SocketAddr> = known.servers().iter().map(|s| s.address).collect();
                 tracing::info!(%name, ?servers, "resolved a backend");

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_util::future::try_join_all;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::NetError;
@@ -16,6 +16,9 @@ use crate::config::model::Address;
 
 /// How long a server that is named in node.toml may take to answer; it is asked twice more.
 const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How many targets of one service are asked for at once: its record may name a thousand.
+const AT_ONCE: usize = 16;
 
 /// Why a name stands for nothing now.
 #[derive(Debug, thiserror::Error)]
@@ -116,7 +119,7 @@ async fn service(resolver: &TokioResolver, name: &str) -> Result<Answer, Failure
         RData::SRV(srv) => Some(srv),
         _ => None,
     });
-    let records = try_join_all(records.map(|srv| async {
+    let records = stream::iter(records.map(|srv| async {
         let (target, until) = match addresses(resolver, &srv.target.to_utf8()).await {
             Ok(found) => found,
             // A target that is gone does not take the others with it; `.` is how a service says that it is not there.
@@ -124,8 +127,8 @@ async fn service(resolver: &TokioResolver, name: &str) -> Result<Answer, Failure
             Err(failed) => return Err(failed),
         };
         Ok((Record { priority: srv.priority, weight: srv.weight, port: srv.port, target }, until))
-    }))
-    .await?;
+    }));
+    let records: Vec<(Record, Instant)> = records.buffered(AT_ONCE).try_collect().await?;
     let until = records.iter().map(|(_, until)| *until).fold(found.valid_until(), Instant::min);
     let servers = servers_of(records.into_iter().map(|(record, _)| record).collect());
     let nothing = Failure::Nothing("SRV (with a target that has an address)");

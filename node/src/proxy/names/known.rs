@@ -18,6 +18,10 @@ const LONGEST: Duration = Duration::from_secs(5 * 60);
 /// The longest time from one question without an answer to the next.
 const PATIENT: Duration = Duration::from_secs(30);
 
+/// The most servers that one name stands for. Each is checked and has a line in every list: what says more is more likely
+/// a mistake or an attack than an upstream.
+pub(super) const MOST: usize = 256;
+
 /// One server that a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::proxy) struct Server {
@@ -76,6 +80,8 @@ pub(super) struct Known {
     servers: Arc<[Server]>,
     /// When they were told.
     told: Option<Duration>,
+    /// How many servers were told of, if that is more than are taken.
+    too_many: Option<usize>,
     /// Why the last question had no answer, and how many in a row had none.
     failure: Option<(String, u32)>,
 }
@@ -97,8 +103,15 @@ impl Known {
                 // DNS turns the order round with each answer.
                 servers.sort_unstable_by_key(|server| server.address);
                 servers.dedup_by_key(|server| server.address);
+                let too_many = Some(servers.len()).filter(|n| *n > MOST);
+                if too_many.is_some() {
+                    // The same ones from answer to answer; backups go first.
+                    servers.sort_by_key(|server| server.backup);
+                    servers.truncate(MOST);
+                    servers.sort_unstable_by_key(|server| server.address);
+                }
                 let other = *self.servers != *servers;
-                *self = Self { servers: servers.into(), told: Some(now), failure: None };
+                *self = Self { servers: servers.into(), told: Some(now), too_many, failure: None };
                 Next { other, ask_in: ttl.clamp(SHORTEST, LONGEST) }
             }
             Err(why) => {
@@ -116,7 +129,10 @@ impl Known {
 
     /// What the operator should know; `None`: all is well, or it is being asked for the first time.
     pub(super) fn trouble(&self, now: Duration) -> Option<String> {
-        let (why, _) = self.failure.as_ref()?;
+        let Some((why, _)) = &self.failure else {
+            let mend = "spread them over more names";
+            return self.too_many.map(|n| format!("DNS tells of {n} servers, and {MOST} at most are taken: {mend}"));
+        };
         Some(match self.told {
             Some(told) => format!("last answer of {} s ago kept: {why}", now.saturating_sub(told).as_secs()),
             None => format!("no address known yet: {why}"),
@@ -169,6 +185,28 @@ mod tests {
         assert!(!known.hear(answer(&[1], 10), secs(42)).other, "they are the same as ever");
         assert_eq!(known.trouble(secs(42)), None);
         assert_eq!(known.hear(none(), secs(52)).ask_in, secs(1), "counted anew");
+    }
+
+    #[test]
+    fn of_too_many_servers_the_same_ones_are_taken_and_it_is_told() {
+        let server = |n: u16| {
+            let [high, low] = n.to_be_bytes();
+            Server { backup: n < 10, ..Server::at(([10, 0, high, low], 80).into()) }
+        };
+        let answer = |n: u16| Ok(Answer { servers: (0..n).rev().map(server).collect(), ttl: secs(60) });
+        let mut known = Known::default();
+        known.hear(answer(256), secs(0));
+        assert_eq!((known.servers().len(), known.trouble(secs(0))), (256, None));
+        assert!(known.hear(answer(300), secs(1)).other);
+        let taken: Vec<Server> = (10..266).map(server).collect();
+        assert_eq!(**known.servers(), *taken, "backups go first, then the highest addresses");
+        let trouble = "DNS tells of 300 servers, and 256 at most are taken: spread them over more names";
+        assert_eq!(known.trouble(secs(1)).unwrap(), trouble);
+        assert!(!known.hear(answer(300), secs(2)).other, "they are the same as before");
+        known.hear(Err("nobody answers".to_owned()), secs(3));
+        assert_eq!(known.trouble(secs(4)).unwrap(), "last answer of 2 s ago kept: nobody answers");
+        known.hear(answer(256), secs(5));
+        assert_eq!(known.trouble(secs(5)), None);
     }
 
     #[test]

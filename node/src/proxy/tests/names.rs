@@ -110,6 +110,11 @@ async fn without_an_answer_the_last_one_is_kept_and_told_of() {
 
     let handle = rig.proxy.handle();
     let page = metrics::page(move |page| handle.counted(page)).unwrap();
+    for line in
+        ["tandem_dns_name_servers{name=\"chat.test:9000\"} 1.0", "tandem_dns_name_trouble{name=\"chat.test:9000\"} 0.0"]
+    {
+        assert!(page.lines().any(|l| l == line), "{line} in\n{page}");
+    }
     for result in ["answered", "nothing", "failed"] {
         let line =
             page.lines().find_map(|l| l.strip_prefix(&format!("tandem_dns_lookups_total{{result=\"{result}\"}} ")));
