@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustix::process::{Resource, getrlimit};
+
 use super::leaving::Leaving;
 use super::report::leads;
 use super::service::{Admin, Plane, Rooms};
@@ -111,7 +113,6 @@ fn descriptors(page: &mut Page<'_>) -> fmt::Result {
     let one = |n: f64| (vec![], n);
     let open = std::fs::read_dir("/proc/self/fd").ok().map(|all| one(all.count() as f64));
     page.gauge("process_open_files", "Open files of this process.", open.into_iter().collect())?;
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let limit = limits.lines().find_map(|l| l.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok());
+    let limit = getrlimit(Resource::Nofile).current.map(|n| n as f64);
     page.gauge("process_max_open_files", "How many it may have open.", limit.map(one).into_iter().collect())
 }

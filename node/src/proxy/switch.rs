@@ -29,9 +29,9 @@ const MAX_FIELDS: usize = 100;
 /// What most answers fit into.
 const USUAL: usize = 512;
 
-/// What a backend said.
+/// What a backend answered.
 #[derive(Debug)]
-pub(super) enum Said {
+pub(super) enum Heard {
     /// 101: the fields of its answer, its stream, and what it said right behind the answer.
     Switched(HeaderMap, Stream, Bytes),
     /// Another answer.
@@ -60,7 +60,7 @@ pub(super) fn encode(parts: &Parts) -> Vec<u8> {
 ///
 /// # Errors
 /// A stream that breaks off, or an answer that is no HTTP.
-pub(super) async fn ask(mut stream: Stream, request: &[u8]) -> Result<Said, Failure> {
+pub(super) async fn ask(mut stream: Stream, request: &[u8]) -> Result<Heard, Failure> {
     stream.write_all(request).await.map_err(Failure::Broken)?;
     stream.flush().await.map_err(Failure::Broken)?;
     let (mut read, mut forgotten) = (BytesMut::with_capacity(USUAL), 0);
@@ -70,7 +70,7 @@ pub(super) async fn ask(mut stream: Stream, request: &[u8]) -> Result<Said, Fail
                 let head = read.split_to(length).freeze();
                 // Else a session would keep the whole buffer for nothing.
                 let early = if read.is_empty() { Bytes::new() } else { read.freeze() };
-                return Ok(Said::Switched(fields(&head)?, stream, early));
+                return Ok(Heard::Switched(fields(&head)?, stream, early));
             }
             Some((status, length)) if status.is_informational() => {
                 forgotten += length;
@@ -138,11 +138,11 @@ fn parse<T>(
 }
 
 /// Lets an HTTP client read an answer whose beginning was read here.
-async fn other(stream: Stream, read: Bytes) -> Result<Said, Failure> {
+async fn other(stream: Stream, read: Bytes) -> Result<Heard, Failure> {
     let asked = TokioIo::new(Asked { stream, read, wrote: false, waiting: None });
     let (mut sender, talk) = http1::handshake(asked).await.map_err(Failure::Connection)?;
     tokio::task::spawn_local(async move { drop(talk.await) });
-    sender.send_request(Request::new(Empty::<Bytes>::new())).await.map(Said::Else).map_err(Failure::Connection)
+    sender.send_request(Request::new(Empty::<Bytes>::new())).await.map(Heard::Else).map_err(Failure::Connection)
 }
 
 /// A stream on which the request was sent before: what is written is dropped, what was read comes again.

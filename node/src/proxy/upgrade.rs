@@ -21,7 +21,7 @@ use super::limits::{Limit, Permit, Taken};
 use super::reply::Reply;
 use super::screen::names_websocket;
 use super::stream::Stream;
-use super::switch::{self, Said};
+use super::switch::{self, Heard};
 use super::table::Member;
 use super::worker::Worker;
 
@@ -172,7 +172,7 @@ async fn attempt(
     let said = said.unwrap_or(Err(Failure::Silent(patience)))?;
     member.backend.answered(sent.elapsed());
     match said {
-        Said::Switched(mut headers, socket, early) => {
+        Heard::Switched(mut headers, socket, early) => {
             verify(&headers, accept)?;
             headers::strip_hop_by_hop(&mut headers);
             headers.remove(CONTENT_LENGTH);
@@ -182,7 +182,7 @@ async fn attempt(
             *response.headers_mut() = headers;
             Ok(Answer::Yes(response, socket, early))
         }
-        Said::Else(mut response) => {
+        Heard::Else(mut response) => {
             headers::strip_hop_by_hop(response.headers_mut());
             Ok(Answer::No(response))
         }

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use super::super::stream::Stream;
-use super::super::switch::{self, Said};
+use super::super::switch::{self, Heard};
 use super::super::upgrade::verify;
 use super::error::Error;
 use super::look::Patience;
@@ -38,8 +38,8 @@ pub(super) async fn talk(stream: Stream, request: Builder, check: &Check, patien
     }
     let (parts, ()) = request.body(()).expect("the model lets paths through that can be asked for").into_parts();
     let (headers, stream, early) = match patience.wait("answer", switch::ask(stream, &switch::encode(&parts))).await? {
-        Said::Switched(headers, stream, early) => (headers, stream, early),
-        Said::Else(answer) => return Err(Error::Status(answer.status())),
+        Heard::Switched(headers, stream, early) => (headers, stream, early),
+        Heard::Else(answer) => return Err(Error::Status(answer.status())),
     };
     verify(&headers, &derive_accept_key(key.as_bytes()))?;
     agreed(&headers, check.subprotocol.as_deref())?;
