@@ -224,7 +224,7 @@ impl Worker {
         self.pool.expire(now);
         self.rotations.borrow_mut().retain(|name, rotation| {
             let Some(upstream) = table.upstreams.get(name) else { return false };
-            rotation.keep(|address| upstream.members.iter().any(|m| m.backend.address == *address));
+            rotation.keep(upstream.members.iter().map(|m| m.backend.mark));
             true
         });
     }

@@ -1,14 +1,32 @@
 //! Taking turns: the smooth weighted round robin of nginx, among all or among the least busy.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 
 use super::candidate::{Candidate, busy};
 
-/// How far each backend's turn has come. Those that are not candidates keep
-/// their place.
+/// How far each backend's turn has come, by its mark. Those that are not candidates keep their place.
 #[derive(Debug, Default)]
-pub(in crate::proxy) struct Rotation(BTreeMap<SocketAddr, i64>);
+pub(in crate::proxy) struct Rotation(HashMap<u64, i64, BuildHasherDefault<AsItIs>>);
+
+/// A mark is a hash already, and each choice looks up all of them.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, bytes: &[u8]) {
+        // Not for marks; but right for whatever comes.
+        self.0 = bytes.iter().fold(self.0, |all, byte| all.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, mark: u64) {
+        self.0 = mark;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 impl Rotation {
     /// The index of the one whose turn it is; `None` if there is none.
@@ -26,7 +44,7 @@ impl Rotation {
     fn next(&mut self, candidates: &[Candidate], among: impl Fn(&Candidate) -> bool) -> Option<usize> {
         let (mut total, mut best) = (0, None);
         for (i, c) in candidates.iter().enumerate().filter(|(_, c)| among(c)) {
-            let turn = self.0.entry(c.address).or_default();
+            let turn = self.0.entry(c.mark).or_default();
             *turn += i64::from(c.weight.get());
             total += i64::from(c.weight.get());
             if best.is_none_or(|(_, most)| *turn > most) {
@@ -34,15 +52,18 @@ impl Rotation {
             }
         }
         let (i, _) = best?;
-        if let Some(turn) = self.0.get_mut(&candidates[i].address) {
+        if let Some(turn) = self.0.get_mut(&candidates[i].mark) {
             *turn -= total;
         }
         Some(i)
     }
 
-    /// Forgets those that are gone.
-    pub(in crate::proxy) fn keep(&mut self, is_there: impl Fn(&SocketAddr) -> bool) {
-        self.0.retain(|address, _| is_there(address));
+    /// Forgets those that are gone, once it knows more than are `there`.
+    pub(in crate::proxy) fn keep(&mut self, there: impl ExactSizeIterator<Item = u64>) {
+        if self.0.len() > there.len() {
+            let there: BTreeSet<u64> = there.collect();
+            self.0.retain(|mark, _| there.contains(mark));
+        }
     }
 }
 
@@ -60,6 +81,16 @@ mod tests {
         let (c, mut r) = (candidates(&[(5, 0), (1, 0), (1, 0)]), Rotation::default());
         let turns: Vec<usize> = (0..7).map(|_| r.in_turn(&c).unwrap()).collect();
         assert_eq!(turns, [0, 0, 1, 0, 2, 0, 0]);
+    }
+
+    #[test]
+    fn who_is_gone_is_forgotten_and_who_stays_keeps_its_place() {
+        let (c, mut r) = (candidates(&[(1, 0), (1, 0), (1, 0)]), Rotation::default());
+        assert_eq!(r.in_turn(&c), Some(0));
+        r.keep(c.iter().map(|c| c.mark));
+        assert_eq!(r.in_turn(&c), Some(1), "all are there");
+        r.keep(c[1..].iter().map(|c| c.mark));
+        assert_eq!((r.0.len(), r.in_turn(&c[1..])), (2, Some(1)), "it is the third one's turn still");
     }
 
     proptest! {
