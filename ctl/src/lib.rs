@@ -4,6 +4,7 @@ mod args;
 mod client;
 mod commands;
 mod output;
+mod screen;
 mod search;
 
 use std::ffi::OsString;

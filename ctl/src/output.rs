@@ -97,6 +97,14 @@ pub(crate) fn tell(reader: Reader, outcome: Result<Told, Error>) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// The same in one text, for a person who watches.
+pub(crate) fn words(outcome: Result<Told, Error>) -> String {
+    match outcome {
+        Ok(told) => told.people + &told.notes.iter().map(|note| format!("note: {note}\n")).collect::<String>(),
+        Err(error) => complaint(&error),
+    }
+}
+
 fn line(value: &Value) -> String {
     format!("{value}\n")
 }

@@ -4,12 +4,16 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use rustix::termios::tcgetwinsize;
+
 use super::view;
 use crate::client::Client;
-use crate::output::{Error, Ink, Reader, Told, tell};
+use crate::output::{Error, Ink, Reader, Told, tell, words};
+use crate::screen::{Size, drawn};
 
 /// From one look to the next.
 const PACE: Duration = Duration::from_secs(1);
+const FOOT: &str = "every second; Ctrl-C ends";
 
 pub(super) async fn once(client: &Client) -> Result<Told, Error> {
     let status = client.status().await?;
@@ -25,15 +29,22 @@ pub(super) async fn watch(client: &Client, reader: Reader) -> ExitCode {
         pace.tick().await;
         let outcome = once(client).await;
         let mut stdout = std::io::stdout();
-        let parted = match reader {
-            Reader::Programs => Ok(()),
-            // Home, and clear to the end: no flicker.
-            Reader::People if stdout.is_terminal() => stdout.write_all(b"\x1b[H\x1b[2J"),
-            Reader::People => stdout.write_all(b"\n"),
+        let told = match reader {
+            Reader::People if stdout.is_terminal() => stdout.write_all(drawn(&words(outcome), FOOT, size()).as_bytes()),
+            Reader::People => stdout.write_all((words(outcome) + "\n").as_bytes()),
+            Reader::Programs => {
+                tell(reader, outcome);
+                Ok(())
+            }
         };
-        if parted.and_then(|()| stdout.flush()).is_err() {
+        if told.and_then(|()| stdout.flush()).is_err() {
             return ExitCode::SUCCESS;
         }
-        tell(reader, outcome);
     }
+}
+
+/// How much the terminal shows; it may be made larger or smaller at any time.
+fn size() -> Size {
+    let known = tcgetwinsize(std::io::stdout()).ok().filter(|size| size.ws_row > 0 && size.ws_col > 0);
+    known.map_or(Size { rows: 24, columns: 80 }, |size| Size { rows: size.ws_row.into(), columns: size.ws_col.into() })
 }
