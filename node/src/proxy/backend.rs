@@ -193,9 +193,7 @@ impl Backend {
     ) -> io::Result<Stream> {
         let dialed = how.open(self.address, host, within, said).await;
         match &dialed {
-            // Nearly always: to look is cheaper than to lock.
-            Ok(_) if !self.is_unmet.load(Relaxed) => {}
-            Ok(_) => self.met(None),
+            Ok(_) => self.reached(),
             Err(error) => {
                 if tls::is_unmet(error) {
                     self.met(Some((how.id, error.to_string())));
@@ -212,6 +210,14 @@ impl Backend {
         let mut known = self.unmet.lock().unwrap_or_else(PoisonError::into_inner);
         self.is_unmet.store(unmet.is_some(), Relaxed);
         *known = unmet;
+    }
+
+    /// A client or a check got there, over TLS where that is spoken.
+    pub(super) fn reached(&self) {
+        // Nearly always there is nothing to forget: to look is cheaper than to lock.
+        if self.is_unmet.load(Relaxed) {
+            self.met(None);
+        }
     }
 
     /// Why clients cannot be taken to it over TLS as `how` says; `None`: the last one could, or nobody tried.

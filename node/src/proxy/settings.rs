@@ -98,7 +98,7 @@ pub struct BackendReport {
     pub up: bool,
     /// Why it is down, or the last failure.
     pub error: Option<String>,
-    /// Why clients cannot be taken to it over TLS; `None`: the last one could, or nobody tried.
+    /// Why clients cannot be taken to it over TLS; `None`: the last one or a check could, or nobody tried.
     pub tls_error: Option<String>,
     /// For how much longer it gets no clients because it failed too many in a row; `None`: it may get them.
     pub ejected_for: Option<Duration>,

@@ -56,6 +56,10 @@ pub(in crate::proxy) async fn watch_over(backend: Arc<Backend>, mut told: watch:
             tokio::time::sleep(LEAST).await;
             continue;
         }
+        let as_clients_do = check.port.is_none() && !matches!(check.kind, CheckKind::None | CheckKind::Tcp);
+        if as_clients_do && result.is_ok() {
+            backend.reached();
+        }
         let was_up = health.is_up();
         health = health.after(result.is_ok(), check.rise, check.fall);
         backend.set_up(health.is_up());

@@ -95,7 +95,7 @@ async fn one_that_cannot_prove_who_it_is_gets_no_byte_of_a_client() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_tls_is_told_until_a_client_gets_there() {
+async fn what_is_wrong_with_tls_is_told_until_somebody_gets_there() {
     let authority = Authority::new();
     let plain = echo_backend("b1").await;
     let backend = authority.backend(&authority.issue("b.internal"), plain, false).await;
@@ -108,17 +108,23 @@ async fn what_is_wrong_with_tls_is_told_until_a_client_gets_there() {
     rig.eventually("said of the old terms only", |r| r.backends[0].tls_error.is_none()).await;
     assert!(answer(&rig).await.ends_with("\r\n\r\nb1\n"));
 
-    let (address, hears) = (free_address(), plain);
-    let silent = tokio::net::TcpListener::bind(address).await.unwrap();
-    let gone = tokio::spawn(async move { drop(silent.accept().await.unwrap()) });
-    rig.edit(|u| u.backends = [(address.into(), active())].into());
-    rig.eventually("another one", |r| r.backends[0].address == address).await;
-    assert!(answer(&rig).await.starts_with("HTTP/1.1 502 "));
-    gone.await.unwrap();
-    assert!(rig.backend(address).tls_error.unwrap().contains("see that it speaks TLS"));
-    authority.backend_at(address, &authority.issue("b.internal"), hears, false).await;
-    assert!(answer(&rig).await.ends_with("\r\n\r\nb1\n"));
-    assert_eq!(rig.backend(address).tls_error, None, "the last client got there");
+    for by_check in [false, true] {
+        let address = free_address();
+        let silent = tokio::net::TcpListener::bind(address).await.unwrap();
+        let gone = tokio::spawn(async move { drop(silent.accept().await.unwrap()) });
+        rig.edit(|u| u.backends = [(address.into(), active())].into());
+        rig.eventually("another one", |r| r.backends[0].address == address).await;
+        assert!(answer(&rig).await.starts_with("HTTP/1.1 502 "));
+        gone.await.unwrap();
+        assert!(rig.backend(address).tls_error.unwrap().contains("see that it speaks TLS"));
+        authority.backend_at(address, &authority.issue("b.internal"), plain, false).await;
+        if by_check {
+            rig.edit(|u| u.check = Check { kind: CheckKind::Tls, ..Check::default() });
+        } else {
+            assert!(answer(&rig).await.ends_with("\r\n\r\nb1\n"));
+        }
+        rig.eventually("somebody got there", |r| r.backends[0].tls_error.is_none()).await;
+    }
 }
 
 #[tokio::test]
