@@ -1,6 +1,7 @@
 //! What can be said to tandemctl, word for word.
 
 mod backend;
+mod config;
 mod listener;
 mod route;
 mod tls;
@@ -16,6 +17,7 @@ use clap::{Parser, Subcommand};
 use values::{node, time, time_or_off};
 
 pub(crate) use backend::{Backend, Backends};
+pub(crate) use config::Config;
 pub(crate) use listener::{Door, Listener};
 pub(crate) use tls::{Certificate, Files, ListenerTls, UpstreamTls};
 pub(crate) use upstream::{Bounds, How, Sharing, Upstream, Weighted};
@@ -70,6 +72,20 @@ pub(crate) struct Common {
     /// Who asks, for the record. Default: user@host.
     #[arg(long, global = true, value_name = "WHO")]
     pub(crate) actor: Option<String>,
+    /// Why, for the record; see: config history.
+    #[arg(long, global = true, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Of a change of the config: say what it would do and which sessions it would end, and do nothing.
+    #[arg(long, global = true)]
+    pub(crate) dry_run: bool,
+}
+
+/// One line of a transaction.
+#[derive(Debug, Parser)]
+#[command(name = "", no_binary_name = true, disable_help_flag = true)]
+pub(crate) struct Line {
+    #[command(subcommand)]
+    pub(crate) command: Command,
 }
 
 #[derive(Debug, Subcommand)]
@@ -105,6 +121,34 @@ pub(crate) enum Command {
     /// The whole config as one document.
     #[command(subcommand)]
     Config(Config),
+    /// Many changes as one: all are made, in one revision, or none.
+    #[command(
+        after_help = "Each line is a change as tandemctl takes it, without the options of every command; # begins a comment.\n\n\
+        Example: tandemctl transaction - <<END\n  \
+        backend add chat 10.0.0.12:9000\n  \
+        backend drain chat 10.0.0.11:9000 --within 10m\n\
+        END"
+    )]
+    Transaction {
+        /// The file of lines; - for stdin.
+        file: PathBuf,
+    },
+    /// Write all of the config and its history to a file, for `restore`.
+    #[command(
+        after_help = "Beside it, keep each node.toml and the file of [secrets]: the keys in a backup are sealed with it.\n\n\
+        Example: tandemctl backup tandem-$(date +%F).backup"
+    )]
+    Backup {
+        /// Must not be there yet.
+        file: PathBuf,
+    },
+    /// Make this cluster's config and history those of a backup.
+    #[command(after_help = "On a cluster that has a config already, --expect-revision must name its revision.\n\n\
+        Example: tandemctl restore tandem-2026-11-24.backup")]
+    Restore {
+        /// What `backup` wrote.
+        file: PathBuf,
+    },
     /// Proxies, taken out of service and back.
     #[command(subcommand)]
     Node(Node),
@@ -227,19 +271,6 @@ pub(crate) enum Vip {
         /// Name of the node that shall hold it. Default: the best other proxy.
         #[arg(long, value_name = "NODE")]
         to: Option<String>,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Config {
-    /// Print it as TOML, or with --json as JSON.
-    #[command(after_help = "Example: tandemctl config show > tandem.toml")]
-    Show,
-    /// Make the cluster's config what this file says; what it leaves out is removed.
-    #[command(after_help = "Example: tandemctl config apply tandem.toml --expect-revision 12")]
-    Apply {
-        /// A TOML document as `config show` prints it; - for stdin.
-        file: PathBuf,
     },
 }
 

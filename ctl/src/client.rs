@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use tandem_proto::admin::v1::admin_client::AdminClient;
 use tandem_proto::admin::v1::{
-    ChangeReply, DrainReply, DrainRequest, GetConfigReply, GetConfigRequest, LevelsReply, LevelsRequest, MoveVipReply,
-    MoveVipRequest, SealReply, SealRequest, StatusReply, StatusRequest,
+    BackupRequest, ChangeReply, DrainReply, DrainRequest, GetConfigReply, GetConfigRequest, HistoryReply,
+    HistoryRequest, LevelsReply, LevelsRequest, MoveVipReply, MoveVipRequest, PlanReply, SealReply, SealRequest,
+    StatusReply, StatusRequest, WatchRequest,
 };
-use tandem_proto::config::v1::Command;
+use tandem_proto::config::v1::{Backup, Command, Record};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Response, Status};
+use tonic::{Code, Response, Status, Streaming};
 
 use crate::search::Search;
 
@@ -22,6 +23,8 @@ const CONNECT: Duration = Duration::from_secs(1);
 /// Between two rounds over all nodes; doubles up to the longest. An election takes about 300 ms.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
+/// A node that is silent for twice as long is gone.
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
 /// A config of a hundred thousand backends is some 5 MB.
 const LARGEST_ANSWER: usize = 64 << 20;
 
@@ -101,7 +104,32 @@ impl Client {
 
     /// The config as some node has applied it.
     pub(crate) async fn config(&self) -> Result<GetConfigReply, Error> {
-        self.ask(Again::Harmless, async |mut node| node.get_config(GetConfigRequest {}).await).await
+        self.config_of(None).await
+    }
+
+    /// The same as it was at a revision.
+    pub(crate) async fn config_of(&self, revision: Option<u64>) -> Result<GetConfigReply, Error> {
+        self.ask(Again::Harmless, async |mut node| node.get_config(GetConfigRequest { revision }).await).await
+    }
+
+    /// Who changed what.
+    pub(crate) async fn history(&self, request: HistoryRequest) -> Result<HistoryReply, Error> {
+        self.ask(Again::Harmless, async |mut node| node.history(request).await).await
+    }
+
+    /// Each revision after `after` (absent: after the newest) as some node applies it, until that node or the way breaks.
+    pub(crate) async fn watch(&self, after: Option<u64>) -> Result<Streaming<Record>, Error> {
+        self.ask(Again::Harmless, async |mut node| node.watch(WatchRequest { after }).await).await
+    }
+
+    /// What restores this cluster elsewhere.
+    pub(crate) async fn backup(&self) -> Result<Backup, Error> {
+        self.ask(Again::Harmless, async |mut node| node.backup(BackupRequest {}).await).await
+    }
+
+    /// What a change would do.
+    pub(crate) async fn plan(&self, command: &Command) -> Result<PlanReply, Error> {
+        self.ask(Again::Harmless, async |mut node| node.plan(command.clone()).await).await
     }
 
     /// Both, from the same node.
@@ -109,7 +137,7 @@ impl Client {
         let both = async |mut node: AdminClient<Channel>| {
             let mut twin = node.clone();
             let (config, status) =
-                tokio::try_join!(node.get_config(GetConfigRequest {}), twin.status(StatusRequest {}))?;
+                tokio::try_join!(node.get_config(GetConfigRequest::default()), twin.status(StatusRequest {}))?;
             Ok(Response::new((config.into_inner(), status.into_inner())))
         };
         self.ask(Again::Harmless, both).await
@@ -242,6 +270,8 @@ async fn learn(node: &str, search: &mut Search, deadline: Instant) {
 async fn connect(node: &str) -> Result<AdminClient<Channel>, String> {
     let endpoint =
         Endpoint::from_shared(format!("http://{node}")).map_err(|e| format!("is no address: {}", root(&e)))?;
+    // Whoever waits long for an answer hears of a node that is gone.
+    let endpoint = endpoint.http2_keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE);
     let channel = endpoint.connect_timeout(CONNECT).connect().await.map_err(|e| root(&e))?;
     Ok(AdminClient::new(channel).max_decoding_message_size(LARGEST_ANSWER))
 }

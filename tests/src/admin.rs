@@ -70,7 +70,7 @@ impl Admin {
     /// It does not answer.
     pub async fn config_of(&self, address: SocketAddr) -> anyhow::Result<(u64, Config)> {
         let mut client = self.nodes.get(&address).context("not a node of this cluster")?.clone();
-        let reply = client.get_config(pb::GetConfigRequest {}).await?.into_inner();
+        let reply = client.get_config(pb::GetConfigRequest::default()).await?.into_inner();
         Ok((reply.revision, reply.config.unwrap_or_default()))
     }
 

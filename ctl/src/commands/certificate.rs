@@ -42,7 +42,7 @@ pub(super) async fn put(client: &Client, place: Place, name: String, files: File
         Place::New => (Edit::AddCertificate(certificate), format!("certificate {name} added")),
         Place::Taken => (Edit::SetCertificate(certificate), format!("certificate {name} set; new handshakes use it")),
     };
-    Ok(Change { edits: vec![edit], done })
+    Ok(Change { edits: vec![edit], done, ..Default::default() })
 }
 
 fn read(key: &Path) -> Result<String, Problems> {

@@ -8,6 +8,7 @@ use tandem_proto::admin::v1::change_reply::Outcome;
 use tandem_proto::admin::v1::{DrainRequest, MoveVipRequest};
 use tandem_proto::config::v1 as pb;
 
+use super::plan;
 use super::task::{Change, ending};
 use crate::client::{Client, Error as ClientError};
 use crate::output::{Doubt, Error, Told};
@@ -18,6 +19,17 @@ pub(super) struct Terms {
     pub(super) expect_revision: Option<u64>,
     pub(super) actor: String,
     pub(super) request_id: String,
+    pub(super) reason: String,
+    pub(super) mode: Mode,
+}
+
+/// Whether a change is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// It is.
+    Make,
+    /// What it would do is told.
+    DryRun,
 }
 
 /// Makes a change: one request to the leader, or more until one is answered.
@@ -26,9 +38,15 @@ pub(super) async fn make(client: &Client, change: Change, terms: Terms) -> Resul
         request_id: terms.request_id,
         expect_revision: terms.expect_revision,
         actor: terms.actor,
+        reason: terms.reason,
+        rollback_to: change.rollback_to,
+        restore: change.restore.map(|backup| *backup),
         edits: change.edits.into_iter().map(|edit| pb::Edit { edit: Some(edit) }).collect(),
-        at_unix_ms: 0,
+        ..Default::default()
     };
+    if terms.mode == Mode::DryRun {
+        return plan::told(client.plan(&command).await?);
+    }
     let doubt = |e: ClientError| Error::of(e, Doubt::Change(command.request_id.clone()));
     match client.change(&command).await.map_err(doubt)?.outcome {
         Some(Outcome::Done(done)) => Ok(Told {

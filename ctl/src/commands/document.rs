@@ -6,16 +6,18 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tandem_proto::admin::v1::GetConfigReply;
+use tandem_proto::config::v1 as pb;
 use tandem_proto::config::v1::edit::Edit;
 use tandem_proto::{Problems, document, model};
 
+use super::files;
 use super::task::Change;
 use crate::client::Client;
 use crate::output::{Error, Told};
 
 /// `config show`.
-pub(super) async fn show(client: &Client) -> Result<Told, Error> {
-    let reply = client.config().await?;
+pub(super) async fn show(client: &Client, revision: Option<u64>) -> Result<Told, Error> {
+    let reply = client.config_of(revision).await?;
     let config = checked(&reply)?;
     let by = if reply.changed_by.is_empty() { String::new() } else { format!(" by {}", plain(&reply.changed_by)) };
     let head = match reply.changed_at_unix_ms {
@@ -38,13 +40,26 @@ pub(super) async fn show(client: &Client) -> Result<Told, Error> {
 }
 
 /// An actor is any text; a line break in it would end the comment.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// The change that makes the config what `file` says.
 pub(super) fn read(file: &Path) -> Result<Change, Error> {
-    let refused = |problems| Error::Refused { problems, revision: None };
+    let (name, config) = parsed(file)?;
+    let done = format!("config is now that of {name}");
+    Ok(Change { edits: vec![Edit::Replace(config)], done, ..Default::default() })
+}
+
+/// What `file` is called, and the config it says.
+pub(super) fn parsed(file: &Path) -> Result<(String, pb::Config), Error> {
+    let (name, text) = text(file, "name a TOML file, or - for stdin")?;
+    let config = document::parse(&text).map_err(|problems| Error::Refused { problems, revision: None })?;
+    Ok((name, config))
+}
+
+/// What `file` is called, and what is in it; `-` is stdin.
+pub(super) fn text(file: &Path, mend: &str) -> Result<(String, String), Error> {
     let stdin = file.as_os_str() == "-";
     let read = if stdin {
         let mut text = String::new();
@@ -53,11 +68,52 @@ pub(super) fn read(file: &Path) -> Result<Change, Error> {
         std::fs::read_to_string(file)
     };
     let name = if stdin { "stdin".to_owned() } else { file.display().to_string() };
-    let text = read.map_err(|e| {
-        refused(Problems::one(&name, "", format!("cannot be read: {e}"), "name a TOML file, or - for stdin"))
-    })?;
-    let config = document::parse(&text).map_err(refused)?;
-    Ok(Change { edits: vec![Edit::Replace(config)], done: format!("config is now that of {name}") })
+    match read {
+        Ok(text) => Ok((name, text)),
+        Err(e) => Err(unusable(&name, &format!("cannot be read: {e}"), mend)),
+    }
+}
+
+/// A file that will not do; nothing was sent.
+pub(super) fn unusable(name: &str, why: &str, mend: &str) -> Error {
+    Error::Refused { problems: Problems::one(name, "", why, mend), revision: None }
+}
+
+/// `config check`.
+pub(super) fn check(file: &Path) -> Result<Told, Error> {
+    let (name, config) = parsed(file)?;
+    let backends: usize = config.upstreams.iter().map(|u| u.backends.len()).sum();
+    let counts = [
+        ("listeners", config.listeners.len()),
+        ("routes", config.routes.len()),
+        ("upstreams", config.upstreams.len()),
+        ("backends", backends),
+        ("vips", config.vips.len()),
+        ("certificates", config.certificates.len()),
+    ];
+    let words: Vec<String> = counts.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+    let counted: Value =
+        counts.iter().map(|(kind, n)| ((*kind).to_owned(), json!(n))).collect::<serde_json::Map<_, _>>().into();
+    Ok(Told {
+        people: format!("{name} is valid: {}\n", words.join(", ")),
+        programs: json!({"valid": true, "file": name, "holds": counted}),
+        notes: Vec::new(),
+    })
+}
+
+/// `config export`.
+pub(super) async fn export(client: &Client, file: &Path, revision: Option<u64>) -> Result<Told, Error> {
+    let reply = client.config_of(revision).await?;
+    let text = document::render(&checked(&reply)?);
+    let (name, revision) = (file.display().to_string(), reply.revision);
+    let written = files::replace(file, text.as_bytes());
+    written
+        .map_err(|e| unusable(&name, &format!("cannot be written: {e}"), "name a file in a directory that is yours"))?;
+    Ok(Told {
+        people: format!("revision {revision} written to {name}\n"),
+        programs: json!({"revision": revision, "file": name}),
+        notes: Vec::new(),
+    })
 }
 
 /// The config as it is meant. A node of a later version may say what this program cannot mean.

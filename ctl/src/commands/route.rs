@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tandem_proto::Problems;
+use tandem_proto::admin::v1::GetConfigReply;
 use tandem_proto::config::v1 as pb;
 use tandem_proto::config::v1::edit::Edit;
 use tandem_proto::model::{Action, Config, Matching, Name, NewPath, Place, Route, WebSocketUse};
@@ -24,7 +25,7 @@ pub(super) fn add(name: String, what: RouteWhat) -> Change {
     let path = [("", &route.path), ("= ", &route.path_exact), ("~ ", &route.path_regex)];
     let path: String = path.iter().filter(|(_, p)| !p.is_empty()).map(|(sign, p)| format!("{sign}{p}")).collect();
     let done = format!("route {} added: {}{path} to {}", route.name, route.host, goal(&route));
-    Change { edits: vec![Edit::AddRoute(route)], done }
+    Change { edits: vec![Edit::AddRoute(route)], done, ..Default::default() }
 }
 
 fn goal(route: &pb::Route) -> String {
@@ -35,21 +36,14 @@ fn goal(route: &pb::Route) -> String {
     }
 }
 
-/// The change that makes a route what it is with `what` over it, and the revision it was seen at: another change in
-/// between would be undone.
-pub(super) async fn set(
-    client: &Client,
-    name: &str,
-    what: RouteWhat,
-    cleared: &[Part],
-) -> Result<(Change, u64), Error> {
-    let reply = client.config().await?;
-    let revision = reply.revision;
+/// The change that makes a route what it is with `what` over it. `seen` is the config it is in: another change in between
+/// would be undone.
+pub(super) fn set(seen: &GetConfigReply, name: &str, what: RouteWhat, cleared: &[Part]) -> Result<Change, Error> {
     let refused = |why: &str, mend: String| {
         let problems = Problems::one(format!("routes.{name}"), name, why, mend);
-        Err(Error::Refused { problems, revision: Some(revision) })
+        Err(Error::Refused { problems, revision: Some(seen.revision) })
     };
-    let routes = reply.config.unwrap_or_default().routes;
+    let routes = seen.config.as_ref().map(|config| config.routes.as_slice()).unwrap_or_default();
     let Some(before) = routes.iter().find(|r| r.name == name) else {
         let known: Vec<&str> = routes.iter().map(|r| r.name.as_str()).take(8).collect();
         let known = if known.is_empty() { "there is none".to_owned() } else { format!("known: {}", known.join(", ")) };
@@ -61,7 +55,7 @@ pub(super) async fn set(
     if route == *before {
         return refused("is like that already", "name what shall change: tandemctl route set --help".to_owned());
     }
-    Ok((Change { edits: vec![Edit::SetRoute(route)], done: format!("route {name} set") }, revision))
+    Ok(Change { edits: vec![Edit::SetRoute(route)], done: format!("route {name} set"), ..Default::default() })
 }
 
 fn clear(route: &mut pb::Route, part: Part) {

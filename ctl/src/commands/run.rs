@@ -3,9 +3,11 @@
 use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 
-use super::change::{Terms, drain, make, move_vip};
-use super::task::{Look, Task};
-use super::{certificate, document, list, log, route, status};
+use tandem_proto::Problems;
+
+use super::change::{Mode, Terms, drain, make, move_vip};
+use super::task::{Look, Task, Wanted};
+use super::{backup, certificate, document, edit, history, list, log, plan, route, status, transaction};
 use crate::args::{Args, Common};
 use crate::client::Client;
 use crate::output::{Error, Reader, Told, tell};
@@ -15,31 +17,46 @@ pub(crate) async fn run(args: Args) -> ExitCode {
     let Args { common, command } = args;
     let reader = if common.json { Reader::Programs } else { Reader::People };
     let client = Client::new(common.nodes.clone(), common.timeout);
-    let outcome = match Task::of(command) {
+    let task = Task::of(command);
+    if common.dry_run && !matches!(task, Task::Change(_)) {
+        let mend = "leave it out; it goes with changes of the config";
+        let problems = Problems::one("--dry-run", "", "says nothing to this command", mend);
+        return tell(reader, Err(Error::Refused { problems, revision: None }));
+    }
+    let outcome = match task {
         Task::Watch => return status::watch(&client, reader).await,
+        Task::Revisions { after } => return history::watch(&client, after, reader).await,
         Task::Look(look) => see(look, &client).await,
-        Task::Change(change) => make(&client, change, terms(common)).await,
-        Task::Apply(file) => match document::read(&file) {
-            Ok(change) => make(&client, change, terms(common)).await,
-            Err(refused) => Err(refused),
-        },
-        Task::PutCertificate { place, name, files } => match certificate::put(&client, place, name, files).await {
-            Ok(change) => make(&client, change, terms(common)).await,
-            Err(refused) => Err(refused),
-        },
-        Task::SetRoute { name, what, clear } => match route::set(&client, &name, *what, &clear).await {
-            Ok((change, seen)) => {
-                let terms = terms(common);
-                let expect_revision = terms.expect_revision.or(Some(seen));
-                make(&client, change, Terms { expect_revision, ..terms }).await
-            }
-            Err(refused) => Err(refused),
-        },
+        Task::Export { file, revision } => document::export(&client, &file, revision).await,
+        Task::Backup(file) => backup::write(&client, &file).await,
         Task::Move(request) => move_vip(&client, request).await,
         Task::Drain(request) => drain(&client, request).await,
         Task::Levels(request) => log::levels(&client, &request).await,
+        Task::Change(wanted) => change(wanted, &client, common).await,
     };
     tell(reader, outcome)
+}
+
+/// A change of the config, from wherever it is said.
+async fn change(wanted: Wanted, client: &Client, common: Common) -> Result<Told, Error> {
+    let terms = terms(common);
+    let seen_at = |terms: Terms, seen| Terms { expect_revision: terms.expect_revision.or(Some(seen)), ..terms };
+    let (change, terms) = match wanted {
+        Wanted::Edits(change) => (change, terms),
+        Wanted::Apply(file) => (document::read(&file)?, terms),
+        Wanted::Restore(file) => (backup::read(&file)?, terms),
+        Wanted::PutCertificate { place, name, files } => (certificate::put(client, place, name, files).await?, terms),
+        Wanted::SetRoute { name, what, clear } => {
+            let seen = client.config().await?;
+            (route::set(&seen, &name, *what, &clear)?, seen_at(terms, seen.revision))
+        }
+        Wanted::Transaction(file) => match transaction::read(client, &file).await? {
+            (change, Some(seen)) => (change, seen_at(terms, seen)),
+            (change, None) => (change, terms),
+        },
+        Wanted::Edit => return edit::edit(client, terms).await,
+    };
+    make(client, change, terms).await
 }
 
 async fn see(look: Look, client: &Client) -> Result<Told, Error> {
@@ -53,7 +70,11 @@ async fn see(look: Look, client: &Client) -> Result<Told, Error> {
         Look::Certificates => certificate::list(client).await,
         Look::Vips => list::vips(client).await,
         Look::Settings => list::settings(client).await,
-        Look::Document => document::show(client).await,
+        Look::Document { revision } => document::show(client, revision).await,
+        Look::Check { file } => document::check(&file),
+        Look::DiffFile { file } => plan::with_file(client, &file).await,
+        Look::DiffRevision { revision } => plan::of_revision(client, revision).await,
+        Look::History(request) => history::list(client, request).await,
     }
 }
 
@@ -62,6 +83,8 @@ fn terms(common: Common) -> Terms {
         expect_revision: common.expect_revision,
         actor: common.actor.unwrap_or_else(whoami),
         request_id: common.request_id.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>())),
+        reason: common.reason.unwrap_or_default(),
+        mode: if common.dry_run { Mode::DryRun } else { Mode::Make },
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tandem_proto::admin::v1::{DrainRequest, LevelsRequest, MoveVipRequest};
+use tandem_proto::admin::v1::{DrainRequest, HistoryRequest, LevelsRequest, MoveVipRequest};
 use tandem_proto::config::v1 as pb;
 use tandem_proto::config::v1::edit::Edit;
 
@@ -22,20 +22,39 @@ pub(super) enum Task {
     Look(Look),
     /// See again and again.
     Watch,
+    /// See each revision as it comes.
+    Revisions { after: Option<u64> },
+    /// Write the config to this file.
+    Export { file: PathBuf, revision: Option<u64> },
+    /// Write everything to this file.
+    Backup(PathBuf),
     /// Change the config.
-    Change(Change),
-    /// Make the config what this file says.
-    Apply(PathBuf),
-    /// Change a route as it is now.
-    SetRoute { name: String, what: Box<RouteWhat>, clear: Vec<Part> },
-    /// Put a certificate there, once a node has sealed its key.
-    PutCertificate { place: Place, name: String, files: Files },
+    Change(Wanted),
     /// Hand virtual IPs over.
     Move(MoveVipRequest),
     /// Take a node out of service, or back.
     Drain(DrainRequest),
     /// See what nodes log, or change it.
     Levels(LevelsRequest),
+}
+
+/// A change of the config, as it is said.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    /// These edits.
+    Edits(Change),
+    /// Make the config what this file says.
+    Apply(PathBuf),
+    /// Make everything what this file says.
+    Restore(PathBuf),
+    /// The changes of this file, as one.
+    Transaction(PathBuf),
+    /// What the operator writes.
+    Edit,
+    /// Change a route as it is now.
+    SetRoute { name: String, what: Box<RouteWhat>, clear: Vec<Part> },
+    /// Put a certificate there, once a node has sealed its key.
+    PutCertificate { place: Place, name: String, files: Files },
 }
 
 /// What there is to see.
@@ -50,12 +69,20 @@ pub(super) enum Look {
     Certificates,
     Vips,
     Settings,
-    Document,
+    Document { revision: Option<u64> },
+    Check { file: PathBuf },
+    DiffFile { file: PathBuf },
+    DiffRevision { revision: u64 },
+    History(HistoryRequest),
 }
 
 /// Edits, made all together or not at all.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Change {
+    /// They begin with what was then.
+    pub(super) rollback_to: Option<u64>,
+    /// They begin with this.
+    pub(super) restore: Option<Box<pb::Backup>>,
     pub(super) edits: Vec<Edit>,
     /// What there is to say once they are made.
     pub(super) done: String,
@@ -76,8 +103,10 @@ impl Task {
             Command::Settings(Settings::Set(set)) => {
                 Self::one(Edit::SetSettings(settings(&set)), "settings set; they hold for new connections".to_owned())
             }
-            Command::Config(Config::Show) => Self::Look(Look::Document),
-            Command::Config(Config::Apply { file }) => Self::Apply(file),
+            Command::Config(command) => Self::of_config(command),
+            Command::Transaction { file } => Self::Change(Wanted::Transaction(file)),
+            Command::Backup { file } => Self::Backup(file),
+            Command::Restore { file } => Self::Change(Wanted::Restore(file)),
             Command::Node(Node::Drain { name, within }) => {
                 let within_ms = within.map(|within| u64::from(millis(within)));
                 Self::Drain(DrainRequest { node: name, resume: false, within_ms })
@@ -92,13 +121,44 @@ impl Task {
         }
     }
 
+    fn of_config(command: Config) -> Self {
+        match command {
+            Config::Show { revision } => Self::Look(Look::Document { revision }),
+            Config::Export { file, revision } => Self::Export { file, revision },
+            Config::Check { file } => Self::Look(Look::Check { file }),
+            Config::Diff { file: Some(file), .. } => Self::Look(Look::DiffFile { file }),
+            Config::Diff { file: None, revision } => {
+                Self::Look(Look::DiffRevision { revision: revision.unwrap_or_default() })
+            }
+            Config::Apply { file } => Self::Change(Wanted::Apply(file)),
+            Config::Edit => Self::Change(Wanted::Edit),
+            Config::History { limit, before } => {
+                Self::Look(Look::History(HistoryRequest { limit, before: before.unwrap_or(0) }))
+            }
+            Config::Rollback { revision } => Self::edits(Change {
+                rollback_to: Some(revision),
+                done: format!("config is again that of revision {revision}"),
+                ..Default::default()
+            }),
+            Config::Watch { after } => Self::Revisions { after },
+        }
+    }
+
+    fn edits(change: Change) -> Self {
+        Self::Change(Wanted::Edits(change))
+    }
+
+    fn put(place: Place, name: String, files: Files) -> Self {
+        Self::Change(Wanted::PutCertificate { place, name, files })
+    }
+
     fn one(edit: Edit, done: String) -> Self {
-        Self::Change(Change { edits: vec![edit], done })
+        Self::edits(Change { edits: vec![edit], done, ..Default::default() })
     }
 
     fn each(names: Vec<String>, thing: &str, done: &str, edit: impl Fn(String) -> Edit) -> Self {
         let done = format!("{} {done}", several(thing, &names));
-        Self::Change(Change { edits: names.into_iter().map(edit).collect(), done })
+        Self::edits(Change { edits: names.into_iter().map(edit).collect(), done, ..Default::default() })
     }
 
     fn of_upstream(command: Upstream) -> Self {
@@ -132,7 +192,7 @@ impl Task {
                 if set != (pb::SetUpstream { name: set.name.clone(), ..Default::default() }) {
                     edits.push(Edit::SetUpstream(set));
                 }
-                Self::Change(Change { edits, done })
+                Self::edits(Change { edits, done, ..Default::default() })
             }
             Upstream::Set { name, how } => {
                 let done = format!("upstream {name} set");
@@ -199,8 +259,8 @@ impl Task {
 
     fn of_route(command: Route) -> Self {
         match command {
-            Route::Add { name, what } => Self::Change(route::add(name, *what)),
-            Route::Set { name, what, clear } => Self::SetRoute { name, what, clear },
+            Route::Add { name, what } => Self::edits(route::add(name, *what)),
+            Route::Set { name, what, clear } => Self::Change(Wanted::SetRoute { name, what, clear }),
             Route::Rm { names } => Self::each(names, "route", "removed", Edit::RemoveRoute),
             Route::Ls => Self::Look(Look::Routes),
             Route::Test(request) => Self::Look(Look::RouteTest(request)),
@@ -251,8 +311,8 @@ impl Task {
 
     fn of_certificate(command: Certificate) -> Self {
         match command {
-            Certificate::Add { name, files } => Self::PutCertificate { place: Place::New, name, files },
-            Certificate::Set { name, files } => Self::PutCertificate { place: Place::Taken, name, files },
+            Certificate::Add { name, files } => Self::put(Place::New, name, files),
+            Certificate::Set { name, files } => Self::put(Place::Taken, name, files),
             Certificate::Rm { names } => Self::each(names, "certificate", "removed", Edit::RemoveCertificate),
             Certificate::Ls => Self::Look(Look::Certificates),
         }

@@ -31,6 +31,7 @@ async fn node_with_document() -> Node {
         config: Some(document::parse(DOCUMENT).unwrap()),
         changed_at_unix_ms: 1_790_000_000_000,
         changed_by: "alice@desk".into(),
+        ..Default::default()
     });
     node
 }

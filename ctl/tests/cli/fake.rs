@@ -8,10 +8,11 @@ use serde_json::Value;
 use tandem_proto::admin::v1::admin_server::{Admin, AdminServer};
 use tandem_proto::admin::v1::change_reply::{Done, Outcome, Refused};
 use tandem_proto::admin::v1::{
-    ChangeReply, DrainReply, DrainRequest, GetConfigReply, GetConfigRequest, LevelsReply, LevelsRequest, MoveVipReply,
-    MoveVipRequest, NodeLevels, SealReply, SealRequest, StatusReply, StatusRequest,
+    BackupRequest, ChangeReply, DrainReply, DrainRequest, Field, GetConfigReply, GetConfigRequest, HistoryReply,
+    HistoryRequest, LevelsReply, LevelsRequest, MoveVipReply, MoveVipRequest, NodeLevels, Plan, PlanReply, SealReply,
+    SealRequest, StatusReply, StatusRequest, Step, WatchRequest, plan_reply,
 };
-use tandem_proto::config::v1::{Command, Problem};
+use tandem_proto::config::v1::{Backup, Command, Config, Problem, Record, Touch, What};
 use tandem_proto::model::SEALED;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -44,6 +45,8 @@ struct Inner {
     drains: Mutex<Vec<DrainRequest>>,
     status: Mutex<StatusReply>,
     config: Mutex<GetConfigReply>,
+    past: Mutex<Vec<(Record, Config)>>,
+    plans: Mutex<Vec<Command>>,
 }
 
 /// One node on a free loopback port; it ends with the test's runtime.
@@ -91,6 +94,21 @@ impl Node {
         self.inner.drains.lock().unwrap().clone()
     }
 
+    /// Revisions there were, the first numbered 1; the last is the config it has.
+    pub(crate) fn had(&self, past: Vec<(Record, Config)>) {
+        let (record, config) = past.last().unwrap().clone();
+        self.has(GetConfigReply { revision: record.revision, config: Some(config), ..Default::default() });
+        *self.inner.past.lock().unwrap() = past;
+    }
+
+    pub(crate) fn plans(&self) -> Vec<Command> {
+        self.inner.plans.lock().unwrap().clone()
+    }
+
+    fn records(&self) -> Vec<Record> {
+        self.inner.past.lock().unwrap().iter().map(|(record, _)| record.clone()).collect()
+    }
+
     fn next(&self) -> Say {
         let mut script = self.inner.script.lock().unwrap();
         if script.len() > 1 { script.pop_front().unwrap() } else { script.front().expect("a script").clone() }
@@ -120,8 +138,65 @@ impl Admin for Node {
         Ok(Response::new(self.inner.status.lock().unwrap().clone()))
     }
 
-    async fn get_config(&self, _: Request<GetConfigRequest>) -> Result<Response<GetConfigReply>, Status> {
-        Ok(Response::new(self.inner.config.lock().unwrap().clone()))
+    async fn get_config(&self, ask: Request<GetConfigRequest>) -> Result<Response<GetConfigReply>, Status> {
+        let now = self.inner.config.lock().unwrap().clone();
+        let Some(revision) = ask.into_inner().revision.filter(|r| *r != now.revision) else {
+            return Ok(Response::new(now));
+        };
+        let past = self.inner.past.lock().unwrap();
+        let then = past.iter().find(|(r, _)| r.revision == revision).map(|(_, config)| config.clone());
+        match then.or((revision == 0).then(Config::default)) {
+            Some(config) => Ok(Response::new(GetConfigReply { revision, config: Some(config), ..Default::default() })),
+            None => Err(Status::not_found("revision = \"99\": is not kept; choose one of 1 to 3")),
+        }
+    }
+
+    async fn history(&self, ask: Request<HistoryRequest>) -> Result<Response<HistoryReply>, Status> {
+        let HistoryRequest { before, limit } = ask.into_inner();
+        let records = self.records().into_iter().rev().filter(|r| before == 0 || r.revision < before);
+        Ok(Response::new(HistoryReply { records: records.take(limit as usize).collect(), oldest_config: 2 }))
+    }
+
+    type WatchStream = tokio_stream::Iter<std::vec::IntoIter<Result<Record, Status>>>;
+
+    /// Tells one revision, then breaks: whoever wants the next must ask again. What is too old it has forgotten.
+    async fn watch(&self, ask: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let after = ask.into_inner().after.unwrap();
+        let next =
+            self.records().into_iter().find(|r| r.revision > after).ok_or_else(|| Status::not_found("no more"))?;
+        let told = if after == 0 {
+            Err(Status::out_of_range("the history does not reach back to revision 0"))
+        } else {
+            Ok(next)
+        };
+        Ok(Response::new(tokio_stream::iter(vec![told])))
+    }
+
+    /// Says of every change that it drains a backend.
+    async fn plan(&self, request: Request<Command>) -> Result<Response<PlanReply>, Status> {
+        self.inner.plans.lock().unwrap().push(request.into_inner());
+        let outcome = match self.say().await? {
+            Outcome::Refused(refused) => plan_reply::Outcome::Refused(refused),
+            Outcome::Done(done) => {
+                let touch = Touch { path: "upstreams.chat.backends.10.0.1.1:9000".into(), what: What::Changed.into() };
+                let value = |value: &str| Some(format!("\"{value}\""));
+                let field = Field { key: "state".into(), before: value("active"), after: value("draining") };
+                let (sessions, ends, ends_within_ms) = (17, 17, 600_000);
+                let drained = Step { touch: Some(touch), fields: vec![field], sessions, ends, ends_within_ms };
+                let touch = Touch { path: "listeners.side".into(), what: What::Removed.into() };
+                let gone = Step { touch: Some(touch), sessions: 3, ..Default::default() };
+                let steps = vec![drained, gone];
+                plan_reply::Outcome::Plan(Plan { revision: done.revision, steps, notes: done.notes })
+            }
+        };
+        Ok(Response::new(PlanReply { outcome: Some(outcome) }))
+    }
+
+    async fn backup(&self, _: Request<BackupRequest>) -> Result<Response<Backup>, Status> {
+        let now = self.inner.config.lock().unwrap().clone();
+        let (cluster, made_at_unix_ms) = ("old".to_owned(), 1_790_000_000_000);
+        let history = self.records();
+        Ok(Response::new(Backup { cluster, made_at_unix_ms, revision: now.revision, config: now.config, history }))
     }
 
     async fn change(&self, request: Request<Command>) -> Result<Response<ChangeReply>, Status> {
@@ -201,9 +276,16 @@ pub(crate) async fn tandemctl(nodes: &[&str], line: &str) -> Ran {
 
 /// The same with something on stdin.
 pub(crate) async fn tandemctl_fed(nodes: &[&str], line: &str, stdin: &str) -> Ran {
+    tandemctl_with(nodes, line, stdin, &[]).await
+}
+
+/// The same with something more in the environment.
+pub(crate) async fn tandemctl_with(nodes: &[&str], line: &str, stdin: &str, env: &[(&str, &str)]) -> Ran {
     let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_tandemctl"))
         .env("TANDEM_NODES", nodes.join(","))
         .env("USER", "alice")
+        .env_remove("VISUAL")
+        .envs(env.iter().copied())
         .args(line.split_whitespace())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -33,6 +33,7 @@ fn proxy(id: u64, name: &str, up: bool, listener: ListenerState) -> NodeStatus {
             error: error.into(),
             draining: true,
             drain_left_ms: (id == 1).then_some(500),
+            ..Default::default()
         }],
         ..Default::default()
     };

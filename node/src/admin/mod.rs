@@ -2,10 +2,13 @@
 
 mod http;
 mod leaving;
+mod past;
 mod peers;
+mod plan;
 mod report;
 mod sealing;
 mod service;
+mod stamp;
 mod status;
 mod watched;
 

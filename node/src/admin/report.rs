@@ -63,6 +63,7 @@ fn listener(l: proxy::ListenerReport) -> pb::ListenerReport {
         error,
         draining: l.draining,
         drain_left_ms: l.drain_left.map(millis),
+        sessions: l.sessions,
     }
 }
 

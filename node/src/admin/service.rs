@@ -1,12 +1,12 @@
 //! The two gRPC services of the node port that are not consensus: Admin for operators, Peer for the other nodes.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tandem_proto::Problems;
 use tandem_proto::admin::v1 as pb;
-use tandem_proto::config::v1::{Command, Listener};
-use tokio::sync::watch;
+use tandem_proto::config::v1::{Backup, Command, Listener};
+use tokio::sync::{Semaphore, watch};
 use tonic::{Request, Response, Status};
 
 use crate::config::model::Config;
@@ -18,9 +18,11 @@ use crate::secrets::Secrets;
 use crate::vip::Keeper;
 
 use super::leaving::Leaving;
+use super::past;
 use super::peers::Peers;
 use super::report::report;
 use super::sealing::{plain_keys, seal};
+use super::stamp::{stamp, unix_ms, wordy};
 use super::status::{self, Gathered};
 
 /// How long the new holder gets to take over in a move, before the old one takes the address back.
@@ -74,13 +76,15 @@ struct Shared {
     rooms: OnceLock<Rooms>,
     peers: Peers,
     leaving: watch::Sender<Leaving>,
+    watchers: Arc<Semaphore>,
 }
 
 impl Admin {
     /// Services of a node that is still starting.
     pub fn new(who: Who) -> Self {
         let (rooms, peers, leaving) = (OnceLock::new(), Peers::default(), watch::Sender::default());
-        let shared = Shared { who, started: Instant::now(), rooms, peers, leaving };
+        let watchers = Arc::new(Semaphore::new(past::WATCHERS));
+        let shared = Shared { who, started: Instant::now(), rooms, peers, leaving, watchers };
         Self { shared: Arc::new(shared) }
     }
 
@@ -193,7 +197,7 @@ impl Admin {
     }
 
     /// Asks every proxy whether it could listen there. Nothing is changed yet.
-    async fn try_listeners(&self, rooms: &Rooms, new: &[Listener]) -> (Problems, Vec<String>) {
+    pub(super) async fn try_listeners(&self, rooms: &Rooms, new: &[Listener]) -> (Problems, Vec<String>) {
         let here = rooms.control.here();
         let proxies: Vec<Member> =
             here.members.values().filter(|m| m.role == Role::Proxy && m.id != here.me).cloned().collect();
@@ -235,7 +239,7 @@ impl Admin {
 }
 
 /// Listeners that `next` brings and that can be tried now: one on a virtual address cannot, before it is here.
-fn new_listeners(now: &Config, next: &Config) -> Vec<Listener> {
+pub(super) fn new_listeners(now: &Config, next: &Config) -> Vec<Listener> {
     let same = |address| now.listeners.values().any(|l| l.address == address);
     let on_vip = |ip| next.vips.values().any(|v| v.address == ip);
     let fresh = next.listeners.iter().filter(|(_, l)| !same(l.address) && !on_vip(l.address.ip()));
@@ -244,15 +248,9 @@ fn new_listeners(now: &Config, next: &Config) -> Vec<Listener> {
         .collect()
 }
 
-fn refused(problems: Problems, revision: u64) -> pb::ChangeReply {
+pub(super) fn refused(problems: Problems, revision: u64) -> pb::ChangeReply {
     let refused = pb::change_reply::Refused { problems: problems.into_vec(), revision };
     pb::ChangeReply { outcome: Some(pb::change_reply::Outcome::Refused(refused)) }
-}
-
-/// The wall clock, for the record only.
-#[allow(clippy::disallowed_methods)]
-fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, tandem_proto::millis)
 }
 
 #[tonic::async_trait]
@@ -283,33 +281,47 @@ impl pb::admin_server::Admin for Admin {
         }))
     }
 
-    async fn get_config(&self, _: Request<pb::GetConfigRequest>) -> Result<Response<pb::GetConfigReply>, Status> {
-        let state = self.rooms()?.control.now();
-        Ok(Response::new(pb::GetConfigReply {
-            revision: state.revision,
-            config: Some((&*state.config).into()),
-            changed_at_unix_ms: state.changed_at_unix_ms,
-            changed_by: state.changed_by.clone(),
-        }))
+    async fn get_config(&self, ask: Request<pb::GetConfigRequest>) -> Result<Response<pb::GetConfigReply>, Status> {
+        past::config(&self.rooms()?.control.now(), ask.get_ref()).map(Response::new)
+    }
+
+    async fn history(&self, ask: Request<pb::HistoryRequest>) -> Result<Response<pb::HistoryReply>, Status> {
+        Ok(Response::new(past::history(&self.rooms()?.control.now(), ask.get_ref())))
+    }
+
+    type WatchStream = past::Revisions;
+
+    async fn watch(&self, ask: Request<pb::WatchRequest>) -> Result<Response<past::Revisions>, Status> {
+        let rooms = self.rooms()?;
+        let Ok(leave) = Arc::clone(&self.shared.watchers).try_acquire_owned() else {
+            let why = format!("{} has its {} watchers; watch another node", self.shared.who.name, past::WATCHERS);
+            return Err(Status::resource_exhausted(why));
+        };
+        Ok(Response::new(past::watch(&rooms.control, ask.get_ref().after, leave)))
+    }
+
+    async fn backup(&self, _: Request<pb::BackupRequest>) -> Result<Response<Backup>, Status> {
+        Ok(Response::new(past::backup(&self.shared.who.cluster, &self.rooms()?.control.now())))
+    }
+
+    async fn plan(&self, request: Request<Command>) -> Result<Response<pb::PlanReply>, Status> {
+        let rooms = self.as_leader()?;
+        Ok(Response::new(self.planned(rooms, &stamp(request)).await))
     }
 
     async fn change(&self, request: Request<Command>) -> Result<Response<pb::ChangeReply>, Status> {
         let rooms = self.as_leader()?;
-        let mut command = request.into_inner();
-        command.at_unix_ms = unix_ms();
+        let command = stamp(request);
         let state = rooms.control.now();
-        let plain = plain_keys(&command);
-        if !plain.is_empty() {
-            return Ok(Response::new(refused(plain, state.revision)));
-        }
-        let mut new = Vec::new();
-        // One that cannot be planned is refused: saying why is apply's part.
-        if let Ok(next) = state.plan(&command) {
-            new = new_listeners(&state.config, &next);
+        let mut screened = plain_keys(&command);
+        screened.append(wordy(&command));
+        if !screened.is_empty() {
+            return Ok(Response::new(refused(screened, state.revision)));
         }
         let mut notes = Vec::new();
-        if !new.is_empty() {
-            let (problems, more) = self.try_listeners(rooms, &new).await;
+        // One that cannot be planned is refused: saying why is apply's part.
+        if let Ok(next) = state.plan(&command) {
+            let (problems, more) = self.try_new(rooms, &state.config, &next).await;
             if !problems.is_empty() {
                 return Ok(Response::new(refused(problems, state.revision)));
             }

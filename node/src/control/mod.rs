@@ -4,6 +4,7 @@ mod clock;
 mod disk;
 mod formation;
 mod handle;
+pub mod history;
 mod inspect;
 mod log;
 mod machine;

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use tandem_proto::Problems;
-use tandem_proto::config::v1::Command;
+use tandem_proto::config::v1::{Backup, Command};
 
-use crate::config::model::Config;
+use super::history::{History, Record};
+use crate::config::model::{Config, Undo};
 
 /// How many request ids are remembered, so that a retried request applies once.
 pub const REMEMBERED: usize = 4096;
@@ -22,6 +23,8 @@ pub struct State {
     pub changed_at_unix_ms: u64,
     /// Who asked for it.
     pub changed_by: String,
+    /// How the config came to be what it is.
+    pub history: History,
     requests: Requests,
 }
 
@@ -71,11 +74,12 @@ impl State {
         revision: u64,
         config: Config,
         changed: (u64, String),
+        history: History,
         requests: impl IntoIterator<Item = (String, u64)>,
     ) -> Self {
         let (changed_at_unix_ms, changed_by) = changed;
-        let mut state =
-            Self { revision, config: Arc::new(config), changed_at_unix_ms, changed_by, requests: Requests::default() };
+        let mut state = Self { revision, changed_at_unix_ms, changed_by, history, ..Self::default() };
+        state.config = Arc::new(config);
         for (id, at) in requests {
             state.requests.remember(&id, at);
         }
@@ -89,6 +93,7 @@ impl State {
             config: Arc::clone(&self.config),
             changed_at_unix_ms: self.changed_at_unix_ms,
             changed_by: self.changed_by.clone(),
+            history: self.history.clone(),
             requests: Requests::default(),
         }
     }
@@ -109,12 +114,58 @@ impl State {
             let why = format!("the config is at revision {} by now", self.revision);
             return Err(Problems::one("expect_revision", expected, why, "look at the change since, then ask again"));
         }
-        self.config.edited(&command.edits)
+        self.base(command)?.edited(&command.edits)
+    }
+
+    /// The config that the edits of `command` begin with.
+    fn base(&self, command: &Command) -> Result<Arc<Config>, Problems> {
+        match (&command.restore, command.rollback_to) {
+            (None, None) => Ok(Arc::clone(&self.config)),
+            (None, Some(revision)) => Ok(Arc::new(self.config_of(revision)?)),
+            (Some(backup), None) => self.restorable(backup, command.expect_revision),
+            (Some(_), Some(_)) => {
+                Err(Problems::one("restore", "", "cannot be together with a rollback", "ask for one, then the other"))
+            }
+        }
+    }
+
+    /// The config as it was at `revision`.
+    ///
+    /// # Errors
+    /// It is forgotten, or never was.
+    pub fn config_of(&self, revision: u64) -> Result<Config, Problems> {
+        self.history.config(revision, &self.config, self.revision).ok_or_else(|| {
+            let mend = format!("choose one of {} to {}", self.history.oldest_config(self.revision), self.revision);
+            Problems::one("revision", revision, "is not kept", mend)
+        })
+    }
+
+    fn restorable(&self, backup: &Backup, expected: Option<u64>) -> Result<Arc<Config>, Problems> {
+        if self.revision > 0 && expected.is_none() {
+            let why = format!("this cluster has a config already (revision {}), and would lose it", self.revision);
+            let mend = format!("if that is meant: --expect-revision {}", self.revision);
+            return Err(Problems::one("restore", &backup.cluster, why, mend));
+        }
+        History::try_from(backup.history.as_slice())?;
+        let config = Config::try_from(&backup.config.clone().unwrap_or_default())?;
+        Ok(Arc::new(config))
     }
 
     /// The revision a request with this id led to, if it was applied before.
     pub fn already(&self, request_id: &str) -> Option<u64> {
         self.requests.done.get(request_id).copied()
+    }
+
+    /// Takes over what a backup holds, which [`State::restorable`] has read before.
+    fn become_as(&mut self, backup: &Backup) {
+        let history = History::try_from(backup.history.as_slice());
+        let config = Config::try_from(&backup.config.clone().unwrap_or_default());
+        if let (Ok(history), Ok(config)) = (history, config) {
+            // Numbers only rise: whoever waits for one here waits for the right one.
+            self.revision = self.revision.max(backup.revision);
+            self.history = history;
+            self.config = Arc::new(config);
+        }
     }
 
     /// Applies a committed command.
@@ -125,7 +176,12 @@ impl State {
         match self.plan(command) {
             Err(problems) => Outcome::Refused { problems, revision: self.revision },
             Ok(config) => {
+                if let Some(backup) = &command.restore {
+                    self.become_as(backup);
+                }
                 self.revision += 1;
+                let undo = Undo::between(&self.config, &config);
+                self.history.push(Record::of(command, self.revision, &undo, &config), undo);
                 self.config = Arc::new(config);
                 self.changed_at_unix_ms = command.at_unix_ms;
                 self.changed_by.clone_from(&command.actor);
@@ -139,7 +195,7 @@ impl State {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
-    //! Golden scripts: `scripts/*.txt`. A line `> [id=ID] [expect=N] edit; edit` is applied; what follows is what came of it.
+    //! Golden scripts: `scripts/*.txt`. A line `> [id=ID] [expect=N] [back=N] edit; edit` is applied; what follows is what came of it.
     //! `UPDATE_SCRIPTS=1 cargo test` writes what comes of it now.
 
     use std::fmt::Write as _;
@@ -174,11 +230,14 @@ mod tests {
             writeln!(out, "{line}").unwrap();
             if line == "? config" {
                 out.push_str(&indent(&tandem_proto::document::render(&state.config)));
+            } else if line == "? history" {
+                state.history.records().for_each(|r| out.push_str(&told(r)));
             } else if line == "? restart" {
                 let again = State::restored(
                     state.revision,
                     (*state.config).clone(),
                     (state.changed_at_unix_ms, state.changed_by.clone()),
+                    History::try_from(state.history.messages().as_slice()).unwrap(),
                     state.requests().map(|(id, at)| (id.to_owned(), at)),
                 );
                 assert_eq!(again, state);
@@ -196,6 +255,19 @@ mod tests {
         out
     }
 
+    fn told(r: &Record) -> String {
+        let mut line = format!("    {} by {}", r.revision, r.actor);
+        r.rollback_to.iter().for_each(|to| write!(line, ", back to {to}").unwrap());
+        if !r.restored_from.is_empty() {
+            write!(line, ", restored from {}", r.restored_from).unwrap();
+        }
+        r.touched.iter().for_each(|t| write!(line, "; {:?} {}", t.what, t.path).unwrap());
+        if r.touched_more > 0 {
+            write!(line, "; and {} more", r.touched_more).unwrap();
+        }
+        line + "\n"
+    }
+
     fn indent(text: &str) -> String {
         text.lines().filter(|l| !l.is_empty()).map(|l| format!("    {l}\n")).collect()
     }
@@ -208,12 +280,15 @@ mod tests {
                 command.request_id = id.into();
             } else if let Some(n) = word.strip_prefix("expect=") {
                 command.expect_revision = n.parse().ok();
+            } else if let Some(n) = word.strip_prefix("back=") {
+                command.rollback_to = n.parse().ok();
             } else {
                 break;
             }
             rest = after;
         }
-        command.edits = rest.split(';').map(|e| pb::Edit { edit: edit(e.trim()) }).collect();
+        command.edits =
+            rest.split(';').filter(|e| e.trim() != "-").map(|e| pb::Edit { edit: edit(e.trim()) }).collect();
         command
     }
 

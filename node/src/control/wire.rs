@@ -10,6 +10,7 @@ use openraft::raft::{
 use tandem_proto::model::Config;
 use tandem_proto::raft::v1 as pb;
 
+use super::history::History;
 use super::raft::{Change, Entry, LeaderId, LogId, Membership, SnapshotMeta, StoredMembership, Types, Vote};
 use super::standing::{Member, NodeId, Role};
 use super::state::State;
@@ -220,14 +221,17 @@ pub(super) fn state_out(s: &State) -> pb::State {
         requests: s.requests().map(|(id, revision)| pb::Remembered { request_id: id.to_owned(), revision }).collect(),
         changed_at_unix_ms: s.changed_at_unix_ms,
         changed_by: s.changed_by.clone(),
+        history: s.history.messages(),
     }
 }
 
 pub(super) fn state_in(s: pb::State) -> Result<State, Malformed> {
     let config = Config::try_from(&s.config.unwrap_or_default())
         .map_err(|_| Malformed("a state whose config this version does not accept"))?;
+    let history = History::try_from(s.history.as_slice())
+        .map_err(|_| Malformed("a state whose history this version does not accept"))?;
     let requests = s.requests.into_iter().map(|r| (r.request_id, r.revision));
-    Ok(State::restored(s.revision, config, (s.changed_at_unix_ms, s.changed_by), requests))
+    Ok(State::restored(s.revision, config, (s.changed_at_unix_ms, s.changed_by), history, requests))
 }
 
 #[cfg(test)]

@@ -159,6 +159,7 @@ impl Handle {
             state: self.board.state(*address).unwrap_or_else(waiting),
             draining: listener.drain.is_on(),
             drain_left: listener.drain.left(now),
+            sessions: listener.counted().count.now().into(),
         });
         let mut listeners: Vec<ListenerReport> = listeners.collect();
         listeners.sort_by(|a, b| a.name.cmp(&b.name));

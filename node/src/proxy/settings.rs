@@ -72,6 +72,8 @@ pub struct ListenerReport {
     pub draining: bool,
     /// When it drains: how long its sessions have left; `None`: as long as they like.
     pub drain_left: Option<Duration>,
+    /// Open sessions of clients that came in here.
+    pub sessions: u64,
 }
 
 /// Whether a listener listens.

@@ -379,7 +379,7 @@ pub(super) mod tests {
                 (Name::new(&format!("vip{i}")).unwrap(), Vip { address: address.parse().unwrap() })
             };
             let config = Config { vips: vips.iter().enumerate().map(vip).collect(), ..Config::default() };
-            self.state.send_replace(Arc::new(State::restored(1, config, (0, String::new()), [])));
+            self.state.send_replace(Arc::new(State::restored(1, config, (0, String::new()), Default::default(), [])));
         }
 
         pub(in crate::vip) fn lead(&self, term: u64) -> Instant {

@@ -130,6 +130,20 @@ impl Upstream {
         }
     }
 
+    /// All that is its own.
+    pub(super) fn without_backends(&self) -> Self {
+        Self {
+            backends: BTreeMap::new(),
+            hash_on: self.hash_on.clone(),
+            sticky: self.sticky.clone(),
+            check: self.check.clone(),
+            eject: self.eject.clone(),
+            tls: self.tls.clone(),
+            source_addresses: self.source_addresses.clone(),
+            ..*self
+        }
+    }
+
     pub(super) fn message(&self, name: &Name) -> pb::Upstream {
         let mut upstream = pb::Upstream {
             name: name.to_string(),

@@ -1,0 +1,44 @@
+//! What the leader writes on a change before it enters the log: its caller has no say in that.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tandem_proto::Problems;
+use tandem_proto::config::v1::Command;
+use tonic::Request;
+
+/// What a record may hold of a caller's words, in bytes: there are a thousand records in every snapshot.
+const MOST_NAME: usize = 256;
+const MOST_REASON: usize = 1024;
+
+/// When it came, from where, and whether the actor is proven.
+pub(super) fn stamp(request: Request<Command>) -> Command {
+    let source = request.remote_addr().map(|from| from.ip().to_canonical().to_string());
+    let mut command = request.into_inner();
+    command.at_unix_ms = unix_ms();
+    command.source = source.unwrap_or_default();
+    // Only a certificate proves a name, and nobody shows one yet: the actor is what the caller says.
+    command.actor_proven = false;
+    command
+}
+
+/// Words that are too long for the record.
+pub(super) fn wordy(command: &Command) -> Problems {
+    let mut problems = Problems::default();
+    let words = [
+        ("actor", &command.actor, MOST_NAME),
+        ("request_id", &command.request_id, MOST_NAME),
+        ("reason", &command.reason, MOST_REASON),
+    ];
+    for (what, said, most) in words {
+        if said.len() > most {
+            problems.add(what, "", format!("is {} bytes long", said.len()), format!("use at most {most}"));
+        }
+    }
+    problems
+}
+
+/// The wall clock, for the record only.
+#[allow(clippy::disallowed_methods)]
+pub(super) fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, tandem_proto::millis)
+}
