@@ -334,6 +334,11 @@ impl Node {
         }
     }
 
+    /// The number of its process, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
     /// The time its threads have worked so far.
     ///
     /// # Errors

@@ -63,6 +63,10 @@ fn consensus(rooms: &Rooms, page: &mut Page<'_>) -> fmt::Result {
     let expiries = rooms.control.now().config.certificates.iter().map(expiry).collect();
     let help = "When each certificate expires, in seconds since 1970.";
     page.gauge("certificate_expiry_timestamp_seconds", help, expiries)?;
+    let timings = rooms.control.timings();
+    page.histogram("raft_apply_seconds", "Applying one change to the state.", [&timings.apply].into_iter())?;
+    page.histogram("store_write_seconds", "Making one batch safe on disk.", [&timings.write].into_iter())?;
+    page.histogram("store_snapshot_seconds", "One snapshot, until it is safe.", [&timings.snapshot].into_iter())?;
     let leading = here.leader == Some(here.me);
     let acked = here.quorum_acked.filter(|_| leading).map(|at| Instant::now().saturating_duration_since(at));
     let since = acked.map(|since| (vec![], since.as_secs_f64())).into_iter().collect();

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::raft::{Change, Raft, Types};
 use super::standing::{Member, NodeId, Standing};
 use super::state::{Outcome, State};
+use super::timings::Timings;
 
 /// How long a change may take: several elections long, and short enough for a person.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -37,6 +38,7 @@ pub struct Control {
     pub(super) raft: Option<Raft>,
     pub(super) state: watch::Receiver<Arc<State>>,
     pub(super) standing: watch::Receiver<Standing>,
+    pub(super) timings: Arc<Timings>,
 }
 
 impl Control {
@@ -48,6 +50,11 @@ impl Control {
     /// Where this node stands, at each acknowledged heartbeat.
     pub fn standing(&self) -> watch::Receiver<Standing> {
         self.standing.clone()
+    }
+
+    /// How long applying and writing took so far.
+    pub fn timings(&self) -> &Timings {
+        &self.timings
     }
 
     /// The state applied last.

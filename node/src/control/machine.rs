@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Cursor};
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
@@ -73,7 +74,12 @@ impl RaftStateMachine<Types> for Machine {
         while let Some((entry, responder)) = entries.try_next().await? {
             let before = self.state.revision;
             let outcome = match entry.payload {
-                EntryPayload::Normal(Change(command)) => self.state.apply(&command),
+                EntryPayload::Normal(Change(command)) => {
+                    let begun = Instant::now();
+                    let outcome = self.state.apply(&command);
+                    self.store.timings().apply.observe(begun.elapsed());
+                    outcome
+                }
                 EntryPayload::Membership(membership) => {
                     self.membership = StoredMembership::new(Some(entry.log_id), membership);
                     Outcome::Done { revision: before }
@@ -127,8 +133,10 @@ impl RaftSnapshotBuilder<Types> for Picture {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        let begun = Instant::now();
         let data = wire::state_out(&self.state).encode_to_vec();
         self.store.save_snapshot(wire::snapshot_meta_out(&self.meta), data.clone()).await?;
+        self.store.timings().snapshot.observe(begun.elapsed());
         Ok(Snapshot { meta: self.meta.clone(), snapshot: Cursor::new(data) })
     }
 }

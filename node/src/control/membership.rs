@@ -98,7 +98,7 @@ impl Doors {
             tracing::info!(cluster = %self.founding.cluster, nodes, "the cluster is formed");
         }
         tokio::spawn(recent::keep(raft.clone()));
-        let control = Control { raft: Some(raft), state, standing };
+        let control = Control { raft: Some(raft), state, standing, timings: self.store.timings() };
         let me = self.founding.peers.iter().find(|m| m.name == self.founding.name);
         if me.is_some_and(|m| m.role == Role::Witness) {
             tokio::spawn(succession::hand_on(control.clone()));
@@ -131,7 +131,7 @@ impl Doors {
             let _open = (machine, said);
             std::future::pending::<()>().await;
         });
-        Ok(Control { raft: None, state, standing })
+        Ok(Control { raft: None, state, standing, timings: self.store.timings() })
     }
 }
 

@@ -17,6 +17,7 @@ pub mod state;
 mod store;
 mod succession;
 mod timers;
+mod timings;
 mod wire;
 
 pub use clock::now;
@@ -29,3 +30,4 @@ pub use standing::{Member, NodeId, Role, Standing};
 pub use store::{Error as StoreError, Store, Writer};
 pub use succession::ranked;
 pub use timers::Timers;
+pub use timings::Timings;

@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::disk::{Directory, Disk};
 use super::raft::{Entry, LogId, Types, Vote};
+use super::timings::Timings;
 use super::wire;
 
 use boot::Unfit;
@@ -105,6 +106,7 @@ struct Job {
 pub struct Store {
     kept: Arc<Mutex<Kept>>,
     jobs: mpsc::UnboundedSender<Job>,
+    timings: Arc<Timings>,
 }
 
 impl Store {
@@ -130,14 +132,18 @@ impl Store {
             Err(Unfit::MustNotVote(why)) => (None, boot::salvaged(&disk, why.clone()), Some(why)),
         };
         let (jobs, inbox) = mpsc::unbounded_channel();
-        let store = Self { kept: Arc::new(Mutex::new(kept)), jobs };
-        let kept = Arc::clone(&store.kept);
-        Ok((store, Writer { disk, dir: dir.to_owned(), books, inbox, failed, kept }))
+        let store = Self { kept: Arc::new(Mutex::new(kept)), jobs, timings: Arc::default() };
+        let (kept, timings) = (Arc::clone(&store.kept), store.timings());
+        Ok((store, Writer { disk, dir: dir.to_owned(), books, inbox, failed, kept, timings }))
     }
 
     /// Why this node must not vote, if it must not: it may have forgotten what it promised, or cannot write down what it would.
     pub fn unfit(&self) -> Option<String> {
         self.kept().unfit.clone()
+    }
+
+    pub(super) fn timings(&self) -> Arc<Timings> {
+        Arc::clone(&self.timings)
     }
 
     pub(super) fn kept(&self) -> MutexGuard<'_, Kept> {

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use redb::{Database, Table};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -12,6 +13,7 @@ use super::mark::Mark;
 use super::records::{LOG, META, SEQUENCE, SNAPSHOT, sealed};
 use super::{Job, Kept, Op, Waiter, boot, locked, snapshots};
 use crate::control::disk::Disk;
+use crate::control::timings::Timings;
 
 /// The only one who writes to the store. Run it on a thread, or among the tasks of a simulation; the file closes with it.
 #[must_use = "nothing is written, and nothing acknowledged, unless it runs"]
@@ -25,6 +27,7 @@ pub struct Writer<D: Disk> {
     /// Why nothing is written any more: the first write that fails is the last.
     pub(super) failed: Option<String>,
     pub(super) kept: Arc<Mutex<Kept>>,
+    pub(super) timings: Arc<Timings>,
 }
 
 impl<D: Disk> Writer<D> {
@@ -49,6 +52,7 @@ impl<D: Disk> Writer<D> {
         while let Ok(next) = self.inbox.try_recv() {
             jobs.push(next);
         }
+        let begun = Instant::now();
         if self.failed.is_none()
             && let Some(books) = &mut self.books
             && let Err(e) = books.write(&self.disk, jobs.iter().flat_map(|j| &j.ops))
@@ -58,6 +62,7 @@ impl<D: Disk> Writer<D> {
             locked(&self.kept).unfit = Some(why.clone());
             self.failed = Some(why);
         }
+        self.timings.write.observe(begun.elapsed());
         for job in jobs {
             finish(job.waiter, self.failed.as_deref());
         }
