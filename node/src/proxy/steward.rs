@@ -12,7 +12,7 @@ use super::listener::{self, Presence, Sharing};
 use super::names::Names;
 use super::probe::{self, Told};
 use super::settings::{Absent, Listening, Reach};
-use super::table::{Registry, Table};
+use super::table::{Registry, Table, Upstream};
 use super::worker::Order;
 use crate::config::model::{Config, Name};
 
@@ -60,7 +60,7 @@ impl Steward {
     pub(super) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
         let (mut config_known, mut reach_known) = (true, true);
         self.names.follow(&self.config.borrow());
-        self.check_backends();
+        self.check_backends(None);
         self.listen();
         loop {
             let again = (!self.failed.is_empty()).then(|| Instant::now() + AGAIN);
@@ -83,18 +83,30 @@ impl Steward {
         let config = Arc::clone(&self.config.borrow_and_update());
         self.names.follow(&config);
         let table = Arc::new(self.registry.compile(&config));
-        self.table.send_replace(table);
-        self.check_backends();
+        let before = self.table.send_replace(table);
+        self.check_backends(Some(&before));
     }
 
-    /// One probe for each backend of the table, with its newest settings.
-    fn check_backends(&mut self) {
+    /// One probe for each backend of the table, with its newest settings. Where an upstream is the same as `before`, so are
+    /// its probes.
+    fn check_backends(&mut self, before: Option<&Table>) {
         let table = Arc::clone(&self.table.borrow());
-        let mut before = std::mem::take(&mut self.probes);
-        for upstream in table.upstreams.values() {
+        let changed = |from: &Table, upstream: &Arc<Upstream>| {
+            from.upstreams.get(&upstream.name).is_none_or(|other| !Arc::ptr_eq(other, upstream))
+        };
+        let mut gone = BTreeMap::new();
+        for upstream in before.iter().flat_map(|b| b.upstreams.values()).filter(|u| changed(&table, u)) {
             for member in &upstream.members {
                 let key = (upstream.name.clone(), member.backend.address);
-                let probe = before.remove(&key).unwrap_or_else(|| {
+                if let Some(probe) = self.probes.remove(&key) {
+                    gone.insert(key, probe);
+                }
+            }
+        }
+        for upstream in table.upstreams.values().filter(|u| before.is_none_or(|b| changed(b, u))) {
+            for member in &upstream.members {
+                let key = (upstream.name.clone(), member.backend.address);
+                let probe = gone.remove(&key).unwrap_or_else(|| {
                     let (sender, receiver) = watch::channel(upstream.told(member));
                     tokio::task::spawn_local(probe::watch_over(Arc::clone(&member.backend), receiver));
                     sender

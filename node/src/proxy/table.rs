@@ -160,8 +160,16 @@ pub(super) struct Registry {
     tls: Known,
     /// Of the last config.
     dialings: BTreeMap<Name, Arc<Dialing>>,
+    /// Of the last config too: a change is of one upstream, and there may be hundreds.
+    compiled: BTreeMap<Name, (Arc<model::Upstream>, Arc<Upstream>)>,
+    settings: Option<model::Settings>,
     zone: Option<Name>,
     names: Arc<Book>,
+}
+
+/// What comes of it depends on nothing but itself and the settings: on no certificate, and on nothing that DNS says.
+fn alone(upstream: &model::Upstream) -> bool {
+    upstream.tls.is_none() && upstream.backends.keys().all(|said| said.host().is_none())
 }
 
 /// Things by name, as long as somebody has them.
@@ -191,33 +199,20 @@ impl Registry {
 
     /// Compiles a config, with what is known of its names now.
     pub(super) fn compile(&mut self, config: &Config) -> Table {
+        let same_settings = self.settings.as_ref() == Some(&config.settings);
+        let mut before = std::mem::take(&mut self.compiled);
         let upstreams: BTreeMap<Name, Arc<Upstream>> = config
             .upstreams
             .iter()
             .map(|(name, u)| {
-                let members = self.members(name, u);
-                let some = |rank| members.iter().any(|m| m.rank == rank);
-                let terms = u.tls.as_ref().map(|tls| self.tls.client(name, tls, config));
-                let upstream = Upstream {
-                    name: name.clone(),
-                    balance: u.balance,
-                    hash_on: (u.balance == Balance::Hash).then(|| u.hash_on.clone()),
-                    hash_bound: u.hash_bound,
-                    sticky: u.sticky.as_ref().map(Sticky::new),
-                    slow_start: u.slow_start,
-                    near_share: (some(Rank::Near) && some(Rank::Far)).then_some(u.zone_min_share),
-                    check: u.check.clone(),
-                    eject: u.eject.clone(),
-                    ejecting: self.ejecting.of(name),
-                    members,
-                    timeouts: u.timeouts,
-                    dialing: Dialing::of(u, &config.settings, terms, self.dialings.get(name)),
-                    max_sessions: u.max_sessions,
-                    sessions: self.upstream_sessions.of(name),
-                };
-                (name.clone(), Arc::new(upstream))
+                let known = before.remove(name).filter(|(of, _)| same_settings && Arc::ptr_eq(of, u) && alone(u));
+                let upstream = known.map_or_else(|| Arc::new(self.upstream(name, u, config)), |(_, upstream)| upstream);
+                self.compiled.insert(name.clone(), (Arc::clone(u), Arc::clone(&upstream)));
+                (name.clone(), upstream)
             })
             .collect();
+        drop(before);
+        self.settings = Some(config.settings.clone());
         self.dialings = upstreams.iter().map(|(name, u)| (name.clone(), Arc::clone(&u.dialing))).collect();
         self.backends.retain(|_, backend| backend.strong_count() > 0);
         let routes = config.routes.iter();
@@ -254,6 +249,29 @@ impl Registry {
             upstreams,
             keeping: Keeping::of(&config.settings),
             settings: config.settings.clone(),
+        }
+    }
+
+    fn upstream(&mut self, name: &Name, u: &model::Upstream, config: &Config) -> Upstream {
+        let members = self.members(name, u);
+        let some = |rank| members.iter().any(|m| m.rank == rank);
+        let terms = u.tls.as_ref().map(|tls| self.tls.client(name, tls, config));
+        Upstream {
+            name: name.clone(),
+            balance: u.balance,
+            hash_on: (u.balance == Balance::Hash).then(|| u.hash_on.clone()),
+            hash_bound: u.hash_bound,
+            sticky: u.sticky.as_ref().map(Sticky::new),
+            slow_start: u.slow_start,
+            near_share: (some(Rank::Near) && some(Rank::Far)).then_some(u.zone_min_share),
+            check: u.check.clone(),
+            eject: u.eject.clone(),
+            ejecting: self.ejecting.of(name),
+            members,
+            timeouts: u.timeouts,
+            dialing: Dialing::of(u, &config.settings, terms, self.dialings.get(name)),
+            max_sessions: u.max_sessions,
+            sessions: self.upstream_sessions.of(name),
         }
     }
 
@@ -326,5 +344,33 @@ mod tests {
         drop(again);
         registry.compile(&config(&[]));
         assert!(registry.backends.is_empty(), "what nobody needs is forgotten");
+    }
+
+    #[test]
+    fn only_what_changed_is_compiled_again() {
+        let mut registry = Registry::default();
+        let other = Name::new("other").expect("a name");
+        let mut first = config(&[(1, State::Active)]);
+        first.upstreams.insert(other.clone(), Arc::new(GivenUpstream::default()));
+        let before = registry.compile(&first);
+        let mut second = first.clone();
+        second.upstreams.insert(name(), config(&[(2, State::Active)]).upstreams[&name()].clone());
+        let after = registry.compile(&second);
+        assert!(Arc::ptr_eq(&before.upstreams[&other], &after.upstreams[&other]));
+        let ports =
+            |t: &Table| t.upstreams[&name()].members.iter().map(|m| m.backend.address.port()).collect::<Vec<_>>();
+        assert_eq!((ports(&before), ports(&after)), (vec![1], vec![2]));
+
+        // How backends are dialled hangs on the settings.
+        let mut third = second.clone();
+        third.settings.keep_alive = std::time::Duration::from_secs(7);
+        assert!(!Arc::ptr_eq(&after.upstreams[&other], &registry.compile(&third).upstreams[&other]));
+
+        // Nobody tells here when a name stands for somebody else.
+        let by_name: Address = "chat.example:80".parse().expect("an address");
+        let named = GivenUpstream { backends: [(by_name, Given::default())].into(), ..GivenUpstream::default() };
+        third.upstreams.insert(other.clone(), Arc::new(named));
+        let before = registry.compile(&third);
+        assert!(!Arc::ptr_eq(&before.upstreams[&other], &registry.compile(&third).upstreams[&other]));
     }
 }
