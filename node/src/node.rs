@@ -85,6 +85,7 @@ pub async fn run(file: NodeFile, levels: Levels, stop: impl Future<Output = ()>)
         name: file.name.clone(),
         insecure,
         levels,
+        data_dir: file.data_dir.clone(),
         secrets: secrets.clone(),
     });
     // Also before the cluster is entered: not ready is an answer.

@@ -6,6 +6,7 @@ mod past;
 mod peers;
 mod plan;
 mod report;
+mod room;
 mod sealing;
 mod service;
 mod stamp;

@@ -10,8 +10,8 @@ use crate::proxy;
 use crate::secrets::Secrets;
 
 use super::leaving::Leaving;
-use super::sealing;
 use super::service::{Rooms, Who};
+use super::{room, sealing};
 
 /// This node's own view, now.
 pub(super) fn report(who: &Who, started: Instant, leaving: Leaving, rooms: &Rooms) -> pb::NodeReport {
@@ -28,6 +28,7 @@ pub(super) fn report(who: &Who, started: Instant, leaving: Leaving, rooms: &Room
         leads: leads(&rooms.control, rooms.lease),
         draining: leaving != Leaving::No,
         fatal: here.fatal.unwrap_or_default(),
+        data_free_bytes: room::left(&who.data_dir),
         ..Default::default()
     };
     let secrets = who.secrets.as_deref();

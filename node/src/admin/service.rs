@@ -1,5 +1,6 @@
 //! The two gRPC services of the node port that are not consensus: Admin for operators, Peer for the other nodes.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,8 @@ pub struct Who {
     pub insecure: bool,
     /// What it logs.
     pub levels: Levels,
+    /// Where its store is.
+    pub data_dir: PathBuf,
     /// What opens the keys of certificates; absent on a witness, and where nobody needs them.
     pub secrets: Option<Arc<Secrets>>,
 }
@@ -100,6 +103,11 @@ impl Admin {
         router.add_service(admin.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE));
         router.add_service(pb::peer_server::PeerServer::new(self.clone()));
         router
+    }
+
+    /// Where this node's store is.
+    pub(super) fn data_dir(&self) -> &Path {
+        &self.shared.who.data_dir
     }
 
     pub(super) fn rooms(&self) -> Result<&Rooms, Status> {

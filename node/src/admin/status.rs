@@ -112,6 +112,13 @@ pub(super) fn warnings(g: &Gathered<'_>) -> Vec<String> {
         if !r.fatal.is_empty() {
             all.push(format!("{} does not vote: {}", name(n), r.fatal));
         }
+        if let Some(left) = r.data_free_bytes.filter(|left| *left < LITTLE_ROOM && r.fatal.is_empty()) {
+            let mib = left >> 20;
+            all.push(format!(
+                "{0}: {mib} MiB left on the disk of its data directory: make room, or {0} will not vote",
+                name(n)
+            ));
+        }
         if r.draining {
             all.push(format!("{0} takes no new clients: tandemctl node resume {0}, or end it", name(n)));
         }
@@ -141,6 +148,9 @@ pub(super) fn warnings(g: &Gathered<'_>) -> Vec<String> {
     }
     all
 }
+
+/// A store is a few megabytes and grows little; what fills the disk is something else, and does so fast.
+const LITTLE_ROOM: u64 = 64 << 20;
 
 /// So long before its end a certificate is spoken of. What renews by itself renews a month before.
 const SOON_DAYS: i64 = 14;

@@ -8,6 +8,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::leaving::Leaving;
 use super::report::leads;
+use super::room;
 use super::service::{Admin, Plane, Rooms};
 use crate::config::model::{Certificate, Name};
 use crate::metrics::Page;
@@ -40,6 +41,12 @@ fn obstacle(l: &ListenerReport) -> Option<String> {
 #[allow(clippy::cast_precision_loss)]
 pub(super) fn write(admin: &Admin, page: &mut Page<'_>) -> fmt::Result {
     descriptors(page)?;
+    let left = room::left(admin.data_dir()).map(|bytes| (vec![], bytes as f64)).into_iter().collect();
+    page.gauge(
+        "store_free_bytes",
+        "Room on the disk of the data directory; without any, this node does not vote.",
+        left,
+    )?;
     let Ok(rooms) = admin.rooms() else { return Ok(()) };
     consensus(rooms, page)?;
     match &rooms.plane {

@@ -183,3 +183,20 @@ fn two_holders_are_shouted_first() {
     ]);
     assert_eq!(warnings[0], "main (10.0.0.100) is held by a AND b: report this with both logs");
 }
+
+#[test]
+fn a_disk_that_fills_up_is_told_while_there_is_time() {
+    let with = |left: u64, fatal: &str| {
+        let report =
+            NodeReport { data_free_bytes: Some(left), fatal: fatal.into(), ..up(true, true).unwrap_or_default() };
+        told(&[
+            node(1, "a", Role::Proxy, Some(report)),
+            node(2, "b", Role::Proxy, up(false, false)),
+            node(3, "w", Role::Witness, up(false, false)),
+        ])
+        .0
+    };
+    assert_eq!(with(64 << 20, ""), Vec::<String>::new());
+    assert_eq!(with(12 << 20, ""), ["a: 12 MiB left on the disk of its data directory: make room, or a will not vote"]);
+    assert_eq!(with(0, "the disk is full").iter().filter(|w| w.contains("MiB")).count(), 0, "it is said once");
+}
