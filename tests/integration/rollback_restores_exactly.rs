@@ -25,7 +25,7 @@ async fn a_rollback_is_the_config_of_then_on_every_node() {
     let back = good.to_string();
     let planned = cluster.ctl(&["config", "rollback", &back, "--dry-run"]).await.unwrap();
     assert!(planned.out.contains("- listeners.side") && planned.out.contains("+ routes.all"), "{planned:?}");
-    assert!(planned.out.contains("ends no session; nothing was changed"), "{planned:?}");
+    assert!(planned.out.contains("it ends no session; nothing was changed"), "{planned:?}");
 
     let said = cluster.ctl(&["config", "rollback", &back, "--reason", "worse than before"]).await.unwrap();
     assert_eq!(said.code, 0, "{said:?}");

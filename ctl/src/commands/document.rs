@@ -20,11 +20,13 @@ pub(super) async fn show(client: &Client, revision: Option<u64>) -> Result<Told,
     let reply = client.config_of(revision).await?;
     let config = checked(&reply)?;
     let by = if reply.changed_by.is_empty() { String::new() } else { format!(" by {}", plain(&reply.changed_by)) };
+    let record = reply.record.clone().unwrap_or_default();
+    let why = if record.reason.is_empty() { String::new() } else { format!(": {}", plain(&record.reason)) };
     let head = match reply.changed_at_unix_ms {
         0 => format!("# revision {}\n", reply.revision),
         at => {
             let at = SystemTime::UNIX_EPOCH + Duration::from_millis(at);
-            format!("# revision {}, {}{by}\n", reply.revision, humantime::format_rfc3339_seconds(at))
+            format!("# revision {}, {}{by}{why}\n", reply.revision, humantime::format_rfc3339_seconds(at))
         }
     };
     Ok(Told {
@@ -33,6 +35,8 @@ pub(super) async fn show(client: &Client, revision: Option<u64>) -> Result<Told,
             "revision": reply.revision,
             "changed_at_unix_ms": reply.changed_at_unix_ms,
             "changed_by": reply.changed_by,
+            "source": record.source,
+            "reason": record.reason,
             "config": as_json(&config),
         }),
         notes: Vec::new(),
@@ -84,16 +88,17 @@ pub(super) fn check(file: &Path) -> Result<Told, Error> {
     let (name, config) = parsed(file)?;
     let backends: usize = config.upstreams.iter().map(|u| u.backends.len()).sum();
     let counts = [
-        ("listeners", config.listeners.len()),
-        ("routes", config.routes.len()),
-        ("upstreams", config.upstreams.len()),
-        ("backends", backends),
-        ("vips", config.vips.len()),
-        ("certificates", config.certificates.len()),
+        ("listener", config.listeners.len()),
+        ("route", config.routes.len()),
+        ("upstream", config.upstreams.len()),
+        ("backend", backends),
+        ("vip", config.vips.len()),
+        ("certificate", config.certificates.len()),
     ];
-    let words: Vec<String> = counts.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+    let words: Vec<String> =
+        counts.iter().map(|(kind, n)| format!("{n} {kind}{}", if *n == 1 { "" } else { "s" })).collect();
     let counted: Value =
-        counts.iter().map(|(kind, n)| ((*kind).to_owned(), json!(n))).collect::<serde_json::Map<_, _>>().into();
+        counts.iter().map(|(kind, n)| (format!("{kind}s"), json!(n))).collect::<serde_json::Map<_, _>>().into();
     Ok(Told {
         people: format!("{name} is valid: {}\n", words.join(", ")),
         programs: json!({"valid": true, "file": name, "holds": counted}),

@@ -28,16 +28,13 @@ pub(super) fn told(reply: PlanReply) -> Result<Told, Error> {
     };
     let ends: u64 = plan.steps.iter().map(|step| step.ends).sum();
     let sum = match (plan.steps.is_empty(), ends) {
-        (true, _) => "changes nothing".to_owned(),
-        (_, 0) => "ends no session".to_owned(),
-        (_, n) => format!("ends up to {n} sessions"),
+        (true, _) => "it changes nothing".to_owned(),
+        (_, 0) => "it ends no session; nothing was changed".to_owned(),
+        (_, n) => format!("it ends up to {n} sessions; nothing was changed"),
     };
+    let tree = tree::people(&plan.steps, Ink::of_stdout());
     Ok(Told {
-        people: format!(
-            "{}dry run at revision {}: {sum}; nothing was changed\n",
-            tree::people(&plan.steps, Ink::of_stdout()),
-            plan.revision
-        ),
+        people: format!("{tree}dry run at revision {}: {sum}\n", plan.revision),
         programs: json!({
             "dry_run": true,
             "revision": plan.revision,

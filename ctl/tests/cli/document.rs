@@ -31,7 +31,7 @@ async fn node_with_document() -> Node {
         config: Some(document::parse(DOCUMENT).unwrap()),
         changed_at_unix_ms: 1_790_000_000_000,
         changed_by: "alice@desk".into(),
-        ..Default::default()
+        record: Some(pb::Record { reason: "two\nmore".into(), ..Default::default() }),
     });
     node
 }
@@ -41,7 +41,7 @@ async fn shown_and_applied_it_is_the_same_config() {
     let node = node_with_document().await;
     let shown = tandemctl(&[&node.address], "config show").await;
     assert_eq!((shown.code, shown.err.as_str()), (0, ""));
-    assert!(shown.out.starts_with("# revision 12, 2026-09-21T14:13:20Z by alice@desk\n"), "{}", shown.out);
+    assert!(shown.out.starts_with("# revision 12, 2026-09-21T14:13:20Z by alice@desk: two more\n"), "{}", shown.out);
 
     let applied = tandemctl_fed(&[&node.address], "config apply - --expect-revision 12", &shown.out).await;
     assert_eq!((applied.code, applied.err.as_str()), (0, ""));

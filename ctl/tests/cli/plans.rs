@@ -16,7 +16,7 @@ async fn a_dry_run_tells_what_changes_and_whose_sessions_end() {
          -   state = \"active\"\n\
          +   state = \"draining\"\n\
          - listeners.side  (3 sessions go on)\n\
-         dry run at revision 12: ends up to 17 sessions; nothing was changed\n"
+         dry run at revision 12: it ends up to 17 sessions; nothing was changed\n"
     );
     assert_eq!(ran.err, "note: b does not answer: its sessions are not counted\n");
     assert!(node.changes().is_empty(), "it was made");
@@ -75,7 +75,7 @@ async fn a_file_is_checked_without_any_node() {
     let nobody = crate::fake::nobody().await;
     let text = "[upstreams.chat]\n[[upstreams.chat.backends]]\naddress = \"10.0.1.1:9000\"\n";
     let ran = tandemctl_fed(&[&nobody], "config check -", text).await;
-    let counts = "0 listeners, 0 routes, 1 upstreams, 1 backends, 0 vips, 0 certificates";
+    let counts = "0 listeners, 0 routes, 1 upstream, 1 backend, 0 vips, 0 certificates";
     assert_eq!((ran.code, ran.out), (0, format!("stdin is valid: {counts}\n")));
     let ran = tandemctl_fed(&[&nobody], "config check -", "[routes.all]\nupstream = \"chat\"\n").await;
     assert_eq!(ran.code, 1);

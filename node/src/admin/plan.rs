@@ -84,26 +84,30 @@ fn open(now: &Config, reports: &[&pb::NodeReport]) -> BTreeMap<String, u64> {
     open
 }
 
+/// What each listener and backend does with its sessions, by path.
+fn drains(config: &Config) -> BTreeMap<String, (State, Option<Duration>)> {
+    let listeners = config.listeners.iter().map(|(name, l)| (format!("listeners.{name}"), (l.state, l.drain_within)));
+    let backends = config.upstreams.iter().flat_map(|(name, u)| {
+        u.backends.iter().map(move |(address, b)| (backend_path(name, address), (b.state, b.drain_within)))
+    });
+    listeners.chain(backends).collect()
+}
+
 /// Whose sessions the change ends, and after which time: of what it drains with a time, and of addresses that go.
 /// Whatever else goes or changes keeps the sessions it has.
 fn ended(now: &Config, next: &Config) -> BTreeMap<String, Duration> {
-    let mut ended = BTreeMap::new();
-    let mut drained = |path: String, before: Option<(State, Option<Duration>)>, after: (State, Option<Duration>)| {
-        if let (State::Draining, Some(within)) = after
-            && before != Some(after)
+    let (mut ended, was, is) = (BTreeMap::new(), drains(now), drains(next));
+    for (path, drain) in &is {
+        if let (State::Draining, Some(within)) = drain
+            && was.get(path) != Some(drain)
         {
-            ended.insert(path, within);
+            ended.insert(path.clone(), *within);
         }
-    };
-    for (name, l) in &next.listeners {
-        let before = now.listeners.get(name).map(|l| (l.state, l.drain_within));
-        drained(format!("listeners.{name}"), before, (l.state, l.drain_within));
     }
-    for (name, u) in &next.upstreams {
-        for (address, b) in &u.backends {
-            let before = now.upstreams.get(name).and_then(|u| u.backends.get(address));
-            let before = before.map(|b| (b.state, b.drain_within));
-            drained(backend_path(name, address), before, (b.state, b.drain_within));
+    for (path, drain) in was.into_iter().filter(|(path, _)| !is.contains_key(path)) {
+        // Removing it does not give its sessions more time than they had.
+        if let (State::Draining, Some(within)) = drain {
+            ended.insert(path, within);
         }
     }
     for (name, vip) in &now.vips {
@@ -156,7 +160,11 @@ mod tests {
 
     /// path, sessions, ended, within
     fn told(next: &str) -> Vec<(String, u64, u64, u32)> {
-        let steps = steps(&config(NOW), &config(next), &[&report(5), &report(2)]);
+        told_of(NOW, next)
+    }
+
+    fn told_of(now: &str, next: &str) -> Vec<(String, u64, u64, u32)> {
+        let steps = steps(&config(now), &config(next), &[&report(5), &report(2)]);
         steps.into_iter().map(|s| (s.touch.unwrap().path, s.sessions, s.ends, s.ends_within_ms)).collect()
     }
 
@@ -169,7 +177,9 @@ mod tests {
         let drained = NOW.replace(r#""10.0.1.1:9000""#, r#""10.0.1.1:9000", state = "draining""#);
         assert_eq!(told(&drained), [(first.clone(), 7, 0, 0)]);
         let ended = drained.replace(r#""draining""#, r#""draining", drain_within = "10m""#);
-        assert_eq!(told(&ended), [(first, 7, 7, 600_000)]);
+        assert_eq!(told(&ended), [(first.clone(), 7, 7, 600_000)]);
+        assert_eq!(told_of(&ended, NOW), [(first.clone(), 7, 0, 0)], "they are spared");
+        assert_eq!(told_of(&ended, &removed), [(first.clone(), 7, 7, 600_000)], "their time runs on");
         let homeless = NOW.replace(r#"vips.main.address = "10.0.0.100""#, "");
         assert_eq!(told(&homeless), [("vips.main".to_owned(), 7, 7, 0)]);
         let closed = NOW.replace(r#", side = { address = "10.0.0.1:81" }"#, "");

@@ -42,3 +42,32 @@ pub(super) fn wordy(command: &Command) -> Problems {
 pub(super) fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, tandem_proto::millis)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_caller_says_of_time_source_and_proof_counts_for_nothing() {
+        let said = Command {
+            actor: "root".into(),
+            source: "10.0.0.1".into(),
+            actor_proven: true,
+            at_unix_ms: 1,
+            ..Default::default()
+        };
+        // No connection, so no address.
+        let stamped = stamp(Request::new(said));
+        assert_eq!((stamped.actor.as_str(), stamped.source.as_str(), stamped.actor_proven), ("root", "", false));
+        assert!(stamped.at_unix_ms > 1_700_000_000_000);
+    }
+
+    #[test]
+    fn words_too_long_for_the_record_are_all_told_of() {
+        let at_most = Command { actor: "a".repeat(MOST_NAME), reason: "r".repeat(MOST_REASON), ..Default::default() };
+        assert!(wordy(&at_most).is_empty());
+        let long = Command { actor: "a".repeat(MOST_NAME + 1), reason: "r".repeat(5000), ..Default::default() };
+        let told = wordy(&long).to_string();
+        assert_eq!(told, "actor: is 257 bytes long; use at most 256\nreason: is 5000 bytes long; use at most 1024");
+    }
+}

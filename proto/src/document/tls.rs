@@ -211,3 +211,24 @@ fn what_tls_cannot_be_is_told_all_at_once() {
         assert!(said.contains(problem), "{problem} in\n{said}");
     }
 }
+
+/// What takes a change of them back survives being written down.
+#[test]
+fn a_renewed_certificate_and_new_terms_are_taken_back() {
+    let (server, ..) = made("chat.example.com");
+    let listener = pb::SetListener { name: "public".into(), no_tls: true, ..Default::default() };
+    let check = Some(pb::Check { kind: pb::CheckKind::Tcp.into(), ..Default::default() });
+    let upstream = pb::SetUpstream { name: "chat".into(), no_tls: true, check, ..Default::default() };
+    let edits =
+        [Edit::SetCertificate(certificate("web", server)), Edit::SetListener(listener), Edit::SetUpstream(upstream)];
+    let after = START.edited(&edits.map(|edit| pb::Edit { edit: Some(edit) })).unwrap();
+    let undo = crate::model::Undo::between(&START, &after);
+    let read = crate::model::Undo::try_from(&undo.message()).unwrap();
+    let mut config = after.clone();
+    read.apply(&mut config);
+    assert_eq!((&config, &read), (&*START, &undo));
+    let touched: Vec<String> = undo.touched(&after).into_iter().map(|t| t.path).collect();
+    assert_eq!(touched, ["listeners.public", "upstreams.chat", "certificates.web"]);
+    let told = format!("{:?}", crate::model::Difference::between(&START, &after));
+    assert!(!told.contains("only the secret opens") && !told.contains("sealed_key"), "{told}");
+}
