@@ -25,8 +25,11 @@ const SCRATCH: usize = 256 * 1024;
 const TURN: usize = 2 * SCRATCH;
 /// One read of so many bytes makes a direction bulky: what comes next goes through a pipe.
 const BULK: usize = 32 * 1024;
-/// A burst of less, and it is not bulky any more: below, two system calls more cost as much as the copy does.
+/// Bursts of less do not keep it bulky: below, two system calls more cost as much as the copy does.
 const SPARSE: usize = 16 * 1024;
+/// So many of them in a row, and it is not bulky any more. Not the first: that may be the end of a large message, and the
+/// beginning of the next would be copied.
+const PATIENCE: u8 = 2;
 
 thread_local! {
     static SCRATCH_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
@@ -53,8 +56,8 @@ pub(super) struct Lane {
     /// Read but not yet written; nothing more is read while it is there.
     rest: Option<Box<Rest>>,
     pub(super) stage: Stage,
-    /// It moves much at a time.
-    bulky: bool,
+    /// It moves much at a time, while this is not zero: how many sparse bursts it may still have.
+    bulky: u8,
 }
 
 /// Where bytes wait for their receiver.
@@ -91,7 +94,7 @@ enum Step {
 impl Lane {
     pub(super) fn new(early: Bytes) -> Self {
         let rest = (!early.is_empty()).then(|| Box::new(Rest::Copied(early)));
-        Self { rest, stage: Stage::Open, bulky: false }
+        Self { rest, stage: Stage::Open, bulky: 0 }
     }
 
     /// Moves what can be moved now, one turn at most. `None`: nothing to tell. `last`: the other direction is done, so
@@ -133,8 +136,7 @@ impl Lane {
             }
             let n = match self.step(cx, from, to) {
                 Poll::Pending => {
-                    // A direction that had nothing to move this time stays what it is.
-                    self.bulky &= turn == TURN || TURN - turn >= SPARSE;
+                    self.judge(TURN - turn);
                     return event;
                 }
                 Poll::Ready(Ok(Step::Took(0))) => {
@@ -160,6 +162,16 @@ impl Lane {
                 cx.waker().wake_by_ref();
                 return event;
             }
+        }
+    }
+
+    /// What it will be after a burst of `moved` bytes. One that had nothing to move this time stays what it is.
+    fn judge(&mut self, moved: usize) {
+        match moved {
+            0 => {}
+            1..SPARSE => self.bulky = self.bulky.saturating_sub(1),
+            _ if self.bulky > 0 => self.bulky = PATIENCE,
+            _ => {}
         }
     }
 
@@ -198,11 +210,11 @@ impl Lane {
         from: &mut R,
         to: &mut W,
     ) -> Poll<Result<Step, Event>> {
-        if self.bulky && self.stage == Stage::Open {
+        if self.bulky > 0 && self.stage == Stage::Open {
             if let (Some(from), Some(to), Some(pipe)) = (from.bare(), to.bare(), Pipe::take()) {
                 return self.splice(cx, from, to, pipe);
             }
-            self.bulky = false;
+            self.bulky = 0;
         }
         self.copy(cx, from, to)
     }
@@ -237,7 +249,9 @@ impl Lane {
             let mut buffer = ReadBuf::new(scratch);
             ready!(Pin::new(from).poll_read(cx, &mut buffer)).map_err(|e| Event::SenderFailed(e.kind()))?;
             let bytes = buffer.filled();
-            self.bulky = bytes.len() >= BULK;
+            if bytes.len() >= BULK {
+                self.bulky = PATIENCE;
+            }
             if self.stage == Stage::Deaf {
                 return Poll::Ready(Ok(Step::Took(bytes.len())));
             }

@@ -157,7 +157,7 @@ fn small_messages_after_a_large_one_take_no_pipe() {
         let Session { mut client, mut backend, .. } = session().await;
         tokio::join!(speak(&mut client, 8, 4 << 20), hear(&mut backend, 8, 4 << 20));
         for n in 0..20 {
-            // One of them may still find the direction bulky.
+            // The first of them still find the direction bulky.
             client.write_all(&[n; 100]).await.unwrap();
             backend.read_exact(&mut [0; 100]).await.unwrap();
         }
