@@ -64,11 +64,12 @@ impl Upstream {
     }
 
     fn candidate(&self, member: usize, m: &Member, now: Duration) -> Candidate {
+        let up_for = if self.slow_start.is_zero() { Duration::ZERO } else { m.backend.up_for(now) };
         Candidate {
             member,
             address: m.backend.address,
             mark: m.backend.mark,
-            weight: ramped(m.weight, m.backend.up_for(now), self.slow_start),
+            weight: ramped(m.weight, up_for, self.slow_start),
             load: m.backend.load(),
             latency: if self.balance == Balance::P2c { m.backend.latency(now) } else { None },
         }

@@ -18,6 +18,8 @@ use http::StatusCode;
 pub(super) const MAX_FIELDS: usize = 100;
 /// The longest line before a chunk, extensions included.
 const MAX_CHUNK_LINE: usize = 1024;
+/// What most lines fit into.
+const USUAL_LINE: usize = 256;
 
 /// Why a client's bytes are not read further. The client must mend it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -120,7 +122,8 @@ struct Head {
 impl Scanner {
     /// `limit`: the most bytes of one head.
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, step: Step::Line(Part::Request), head: Head::default(), line: Vec::new(), heads: 0 }
+        let line = Vec::with_capacity(USUAL_LINE);
+        Self { limit, step: Step::Line(Part::Request), head: Head::default(), line, heads: 0 }
     }
 
     /// Where the client is after the bytes scanned so far.

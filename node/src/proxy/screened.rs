@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::screen::{Refusal, Scanner, Stage};
 
@@ -29,7 +29,8 @@ pub(super) struct Exchange {
     open: Cell<u32>,
     wrote: Cell<bool>,
     refusal: Cell<Option<Refusal>>,
-    /// Whoever waits for its end. The parser does not read again by itself after an answer if the last read was pending.
+    /// Whoever has a refusal to tell after its end. The parser does not read again by itself after an answer if the last
+    /// read was pending.
     waiting: RefCell<Option<Waker>>,
 }
 
@@ -73,13 +74,26 @@ pub(super) struct Screened<S> {
     in_body: bool,
     /// The parser above has bytes that the socket did not take.
     blocked: bool,
-    timer: Option<(Stage, u64, Pin<Box<Sleep>>)>,
+    /// Set anew rather than made anew: to move a timer on costs far less than to begin one for each request.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// What it is set for: a stage, and after how many heads.
+    timed: Option<(Stage, u64)>,
 }
 
 impl<S> Screened<S> {
     pub(super) fn new(socket: S, patience: Patience, exchange: Rc<Exchange>) -> Self {
         let scanner = Scanner::new(patience.head_bytes);
-        Self { socket, scanner, patience, exchange, refusal: None, in_body: false, blocked: false, timer: None }
+        Self {
+            socket,
+            scanner,
+            patience,
+            exchange,
+            refusal: None,
+            in_body: false,
+            blocked: false,
+            timer: None,
+            timed: None,
+        }
     }
 
     /// The bare socket, and what is to be said on it before it is closed.
@@ -91,7 +105,7 @@ impl<S> Screened<S> {
 
     /// Lets the refusal out, unless earlier answers are still on their way; then the parser reads again after them.
     fn refuse(&mut self, cx: &Context<'_>, refusal: Refusal) -> Poll<io::Result<()>> {
-        self.timer = None;
+        self.timed = None;
         self.refusal = Some(refusal);
         if self.in_body {
             self.exchange.refusal.set(Some(refusal));
@@ -102,13 +116,18 @@ impl<S> Screened<S> {
         Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal)))
     }
 
+    /// The client's turn has come, and nothing watches its time yet.
+    fn is_waited_for(&self) -> bool {
+        let turn = self.exchange.open.get() == 0 && self.timed.is_none() && self.refusal.is_none();
+        turn && self.scanner.heads() > 0 && matches!(self.scanner.stage(), Stage::Idle | Stage::Head)
+    }
+
     /// Nothing came: is it time to give up?
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let stage = self.scanner.stage();
         if self.exchange.open.get() > 0 && stage != Stage::Body {
-            // It is our turn; the client's time begins after the answer.
-            self.timer = None;
-            self.exchange.waiting.replace(Some(cx.waker().clone()));
+            // It is our turn; the client's time begins after the answer, when that is flushed.
+            self.timed = None;
             return Poll::Pending;
         }
         if stage == Stage::Opaque {
@@ -120,13 +139,12 @@ impl<S> Screened<S> {
             Stage::Body => self.patience.body,
             _ => self.patience.head,
         };
-        if !matches!(&self.timer, Some((s, h, _)) if *s == stage && *h == heads) {
-            self.timer = Some((stage, heads, Box::pin(tokio::time::sleep(patience))));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(patience)));
+        if self.timed.replace((stage, heads)) != Some((stage, heads)) {
+            timer.as_mut().reset(Instant::now() + patience);
         }
-        if let Some((_, _, timer)) = &mut self.timer {
-            ready!(timer.as_mut().poll(cx));
-        }
-        self.timer = None;
+        ready!(timer.as_mut().poll(cx));
+        self.timed = None;
         match stage {
             Stage::Head => self.refuse(cx, Refusal::HeadTooSlow(patience)),
             Stage::Body => {
@@ -160,7 +178,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Screened<S> {
         }
         // A head has its time as a whole; a body only from one piece to the next.
         if this.scanner.stage() == Stage::Body {
-            this.timer = None;
+            this.timed = None;
         }
         match this.scanner.scan(&buf.filled()[before..]) {
             Ok(()) => Poll::Ready(Ok(())),
@@ -210,7 +228,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Screened<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.socket).poll_flush(cx))?;
+        if this.is_waited_for() && this.wait(cx).is_ready() {
+            // What it waits for is over already: the parser must read again to hear of it.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

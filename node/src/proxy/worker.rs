@@ -280,7 +280,8 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, address: SocketAddr) 
                     continue;
                 }
                 let arrival = Arrival { socket, client, local: local.to_canonical(), listener: known };
-                tokio::task::spawn_local(connection::serve(Rc::clone(&worker), arrival, alive));
+                // Boxed: a task moves its future about when it begins and ends, and this one is large.
+                tokio::task::spawn_local(Box::pin(connection::serve(Rc::clone(&worker), arrival, alive)));
             }
             // That client gave up while it waited.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
