@@ -41,7 +41,7 @@ use super::tally::{Handshake, Upgrade};
 use super::tls;
 use super::upgrade::Accepted;
 use super::worker::{Alive, Ending, Worker};
-use super::{forward, upgrade};
+use super::{forward, headers, upgrade};
 use crate::config::model::{ProxyProtocol, without_port};
 use crate::config::routing::Head;
 
@@ -52,6 +52,8 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) client: SocketAddr,
+    /// The client as backends are told of it.
+    pub(super) forwarded_for: HeaderValue,
     /// What the client connected to.
     pub(super) reached: SocketAddr,
     /// As the client wrote it; empty if it wrote none (HTTP/1.0).
@@ -106,6 +108,8 @@ pub(super) struct Arrival {
 pub(super) struct Caller {
     pub(super) worker: Rc<Worker>,
     pub(super) client: SocketAddr,
+    /// As backends are told of it; written once, since it is the same for all requests.
+    forwarded_for: HeaderValue,
     /// The address of ours that it reached.
     pub(super) local: IpAddr,
     /// What the client connected to: an address of ours, or what its PROXY header says.
@@ -172,7 +176,9 @@ pub(super) async fn serve(worker: Rc<Worker>, arrival: Arrival, alive: Alive) {
             }
         }
     }
-    let mut caller = Caller { worker: Rc::clone(&worker), client, local, reached, listener, vouched: None };
+    let forwarded_for = headers::named(client.ip());
+    let mut caller =
+        Caller { worker: Rc::clone(&worker), client, forwarded_for, local, reached, listener, vouched: None };
     let mut socket = match caller.listener.tls {
         None => Stream::Plain(socket),
         Some(_) => match Box::pin(secure(&caller, socket)).await {
@@ -406,9 +412,11 @@ async fn follow(
     let (client, reached, host, taken) = (caller.client, caller.reached, taken.host.clone(), taken.clone());
     let (on, sticky) = (upstream.hash_on.as_ref(), upstream.sticky.as_ref());
     let affinity = Affinity::of(on, sticky, client.ip(), request.uri(), request.headers());
-    let asked = Asked { client, reached, host, target, upstream, affinity, taken };
+    let forwarded_for = caller.forwarded_for.clone();
+    let asked = Asked { client, forwarded_for, reached, host, target, upstream, affinity, taken };
     if websocket {
-        return upgrade::open(&caller.worker, &asked, request).await;
+        // Boxed: it is in no plain request's memory, which is moved about for each of them.
+        return Box::pin(upgrade::open(&caller.worker, &asked, request)).await;
     }
     Ok((forward::forward(&caller.worker, &asked, request).await?, None))
 }

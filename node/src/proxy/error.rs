@@ -66,6 +66,9 @@ pub(super) enum Failure {
     /// It took the request and stayed silent.
     #[error("the backend gave no answer within {0:?}")]
     Silent(Duration),
+    /// It answered with what is no HTTP.
+    #[error("the backend's answer cannot be read: {0}")]
+    Unreadable(&'static str),
     /// It answered the handshake with something else than it must.
     #[error("the backend answered the WebSocket handshake wrongly: {0}")]
     Handshake(&'static str),

@@ -15,15 +15,19 @@ use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
+use super::asked::hand_over;
 use super::backend::{Place, now};
 use super::connection::Asked;
 use super::error::{Error, Failure};
 use super::headers;
-use super::pool::{Lease, Way};
-use super::reply::Reply;
+use super::heads::encode;
+use super::pool::{Home, Link, Way};
+use super::reply::{Reply, Source};
 use super::table::Member;
+use super::wire::{self, Said, Wire};
 use super::worker::Worker;
 
 /// Takes a request to one of `asked.upstream`'s backends. Another one is tried while nothing can have been done: no
@@ -41,7 +45,7 @@ pub(super) async fn forward(
     let patience = (parts.version == Version::HTTP_2).then(|| worker.table().settings.body_timeout);
     prepare(&mut parts, asked, &body);
     let heard = Rc::new(Cell::new(Instant::now()));
-    let repeatable = parts.method.is_idempotent() && body.is_end_stream();
+    let kind = Kind::of(&parts, &body);
     let mut request =
         Request::from_parts(parts, Upload { body: Some(body), heard: Rc::clone(&heard), patience, timer: None });
     let mut tried = Vec::new();
@@ -52,7 +56,7 @@ pub(super) async fn forward(
         if let Some(host) = asked.taken.new_host(member) {
             request.headers_mut().insert(HOST, host);
         }
-        let (mut sender, pooled) = match connection(worker, member, asked).await {
+        let (link, pooled) = match connection(worker, member, asked, heard.get()).await {
             Ok(connection) => connection,
             Err(failed @ Failure::Shortage(_)) => {
                 failed.log(&asked.upstream.name, address);
@@ -67,13 +71,14 @@ pub(super) async fn forward(
                 continue;
             }
         };
-        let repeated = (pooled && repeatable).then(|| repeat(&request));
-        match exchange(&mut sender, request, &heard, asked.upstream.timeouts.response).await {
+        heard.set(Instant::now());
+        let again = if pooled { kind } else { Kind::Once };
+        match ask(link, request, (kind, again), &heard, asked.upstream.timeouts.response).await {
             Ok(response) => {
                 // `heard`: when the last of the request was sent.
                 place.backend().answered(heard.get().elapsed());
                 place.backend().served();
-                return Ok(answer(worker, asked, response, sender, member, place));
+                return Ok(answer(worker, asked, response, member, place));
             }
             Err((Failure::Connection(error), None)) if error.is_user() => {
                 let slow = error.source().and_then(|e| e.downcast_ref()).is_some_and(|e| matches!(e, Broken::Slow(_)));
@@ -82,13 +87,11 @@ pub(super) async fn forward(
                     None => Error::Request("the request's body broke off"),
                 });
             }
-            Err((failed, unsent)) => {
+            Err((failed, again)) => {
                 if !pooled {
                     asked.upstream.let_down(place.backend(), heard.get().elapsed(), &failed, now());
                 }
                 failed.log(&asked.upstream.name, address);
-                let dead = matches!(failed, Failure::Connection(_));
-                let again = unsent.or(repeated.filter(|_| dead));
                 failure = Some(failed);
                 let Some(again) = again else { break };
                 request = again;
@@ -102,7 +105,7 @@ pub(super) async fn forward(
 }
 
 fn prepare(parts: &mut Parts, asked: &Asked, body: &Incoming) {
-    headers::for_backend(&mut parts.headers, asked.client.ip(), asked.taken.listener.scheme(), &asked.host);
+    headers::for_backend(&mut parts.headers, &asked.forwarded_for, asked.taken.listener.scheme(), &asked.host);
     asked.taken.change_request(&mut parts.headers);
     parts.uri = asked.target.clone();
     parts.version = Version::HTTP_11;
@@ -128,16 +131,86 @@ fn way(asked: &Asked, member: &Member) -> Way {
 }
 
 /// One from the pool (`true`), or a new one.
-async fn connection(worker: &Worker, member: &Member, asked: &Asked) -> Result<(SendRequest<Upload>, bool), Failure> {
+async fn connection(worker: &Worker, member: &Member, asked: &Asked, now: Instant) -> Result<(Link, bool), Failure> {
     let shared = !asked.upstream.dialing.is_personal();
-    if shared && let Some(sender) = worker.pool.take(&way(asked, member)) {
-        return Ok((sender, true));
+    if shared && let Some(link) = worker.pool.take(&way(asked, member), now) {
+        return Ok((link, true));
     }
-    let socket = worker.dial(member, asked).await?;
-    let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(Failure::Connection)?;
-    // What goes wrong on it is told to the request that is under way.
+    Ok((Link::Bare(Wire::new(worker.dial(member, asked).await?)), false))
+}
+
+/// What may be done with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Asked by hand; asked again when the connection turns out dead.
+    Plain,
+    /// Asked again when the connection turns out dead (RFC 9110 section 9.2.2).
+    Repeatable,
+    /// Asked once.
+    Once,
+}
+
+impl Kind {
+    fn of(parts: &Parts, body: &Incoming) -> Self {
+        match parts.method.is_idempotent() && body.is_end_stream() {
+            true if wire::is_plain(parts) => Self::Plain,
+            true => Self::Repeatable,
+            false => Self::Once,
+        }
+    }
+}
+
+/// Sends and waits for the head of the answer. A request that may be asked once more, `again`, comes back.
+async fn ask(
+    link: Link,
+    request: Request<Upload>,
+    (kind, again): (Kind, Kind),
+    heard: &Cell<Instant>,
+    patience: Duration,
+) -> Result<Response<Source>, (Failure, Option<Request<Upload>>)> {
+    let mut sender = match link {
+        Link::Driven(sender) => sender,
+        Link::Bare(wire) if kind == Kind::Plain => {
+            let head = encode(request.method(), request.uri(), request.headers());
+            match wire.ask(&head, patience).await {
+                Ok(Said::Plain(response)) => return Ok(response.map(Source::Bare)),
+                Ok(Said::Else(stream, read)) => {
+                    let (mut sender, connection) = hand_over(stream, read).await.map_err(|failed| (failed, None))?;
+                    drive(connection);
+                    let said =
+                        exchange(&mut sender, request, heard, patience).await.map_err(|(failed, _)| (failed, None))?;
+                    return Ok(said.map(|body| Source::Driven(body, Some(sender))));
+                }
+                Err(failed) => {
+                    let dead = again != Kind::Once && matches!(failed, Failure::Broken(_));
+                    return Err((failed, dead.then_some(request)));
+                }
+            }
+        }
+        Link::Bare(wire) => match http1::handshake(TokioIo::new(wire.into_stream())).await {
+            Ok((sender, connection)) => {
+                drive(connection);
+                sender
+            }
+            Err(error) => return Err((Failure::Connection(error), Some(request))),
+        },
+    };
+    let repeated = (again != Kind::Once).then(|| repeat(&request));
+    match exchange(&mut sender, request, heard, patience).await {
+        Ok(said) => Ok(said.map(|body| Source::Driven(body, Some(sender)))),
+        Err((failed, unsent)) => {
+            let dead = matches!(failed, Failure::Connection(_));
+            Err((failed, unsent.or(repeated.filter(|_| dead))))
+        }
+    }
+}
+
+/// What goes wrong on it is told to the request that is under way.
+fn drive<S>(connection: http1::Connection<TokioIo<S>, Upload>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
     tokio::task::spawn_local(async move { drop(connection.await) });
-    Ok((sender, false))
 }
 
 /// Sends and waits for the head of the answer, as long as something moves. What was certainly not sent comes back.
@@ -147,7 +220,6 @@ async fn exchange(
     heard: &Cell<Instant>,
     patience: Duration,
 ) -> Result<Response<Incoming>, (Failure, Option<Request<Upload>>)> {
-    heard.set(Instant::now());
     let mut answer = pin!(sender.try_send_request(request));
     loop {
         let until = heard.get() + patience;
@@ -168,8 +240,7 @@ async fn exchange(
 fn answer(
     worker: &Worker,
     asked: &Asked,
-    response: Response<Incoming>,
-    sender: SendRequest<Upload>,
+    response: Response<Source>,
     member: &Member,
     place: Place,
 ) -> Response<Reply> {
@@ -186,8 +257,8 @@ fn answer(
     place.backend().requests_total.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     // One that speaks for this client ends with this answer.
     let shared = !asked.upstream.dialing.is_personal();
-    let lease = Lease { pool: Rc::clone(&worker.pool), way: way(asked, member), sender };
-    Response::from_parts(parts, Reply::from_backend(body, shared.then_some(lease), place))
+    let home = shared.then(|| Home { pool: Rc::clone(&worker.pool), way: way(asked, member) });
+    Response::from_parts(parts, Reply::from_backend(body, home, place))
 }
 
 /// A request's body on its way to a backend; notes when something of it last came.

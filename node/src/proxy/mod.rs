@@ -1,6 +1,7 @@
 //! One client, one backend, bytes between.
 
 mod announced;
+mod asked;
 mod backend;
 mod balance;
 mod busy_poll;
@@ -12,6 +13,7 @@ mod ejecting;
 mod error;
 mod forward;
 mod headers;
+mod heads;
 mod http2;
 mod keeping;
 mod lane;
@@ -40,6 +42,7 @@ mod table;
 mod tally;
 mod tls;
 mod upgrade;
+mod wire;
 mod worker;
 
 pub use plane::{Handle, Proxy, start};

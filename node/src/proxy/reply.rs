@@ -7,21 +7,28 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{Response, StatusCode};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::client::conn::http1::SendRequest;
 
 use super::backend::Place;
+use super::forward::Upload;
 use super::headers;
 use super::http2::Running;
-use super::pool::Lease;
+use super::pool::{Home, Link};
 use super::screened::OpenExchange;
+use super::wire::Measured;
 use crate::config::model::Respond;
+
+/// Why an answer broke off.
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// An answer's body.
 #[derive(Debug)]
 pub(super) struct Reply {
     source: Source,
     ended: bool,
-    /// Kept until the last byte: the connection to the backend, and the place taken there.
-    lease: Option<Lease>,
+    /// Where the connection to the backend goes after the last byte; `None`: nowhere, it is closed.
+    home: Option<Home>,
+    /// Kept until the last byte.
     _place: Option<Place>,
     _held: Option<Held>,
 }
@@ -33,15 +40,20 @@ enum Held {
     Stream(#[expect(dead_code, reason = "held, not read")] Running),
 }
 
+/// Where it comes from.
 #[derive(Debug)]
-enum Source {
+pub(super) enum Source {
+    /// Nobody but us.
     Ours(Option<Bytes>),
-    Backend(Incoming),
+    /// A backend that was asked by hand.
+    Bare(Measured),
+    /// A backend that a general client asked, which may be asked again through it.
+    Driven(Incoming, Option<SendRequest<Upload>>),
 }
 
 impl Reply {
     fn new(source: Source) -> Self {
-        Self { source, ended: false, lease: None, _place: None, _held: None }
+        Self { source, ended: false, home: None, _place: None, _held: None }
     }
 
     /// Nothing.
@@ -49,10 +61,10 @@ impl Reply {
         Self::new(Source::Ours(None))
     }
 
-    /// What a backend says; `lease` goes back to the pool when it was heard to the end.
-    pub(super) fn from_backend(body: Incoming, lease: Option<Lease>, place: Place) -> Self {
-        let mut this = Self::new(Source::Backend(body));
-        (this.lease, this._place) = (lease, Some(place));
+    /// What a backend says; the connection goes `home` when all of it was heard.
+    pub(super) fn from_backend(said: Source, home: Option<Home>, place: Place) -> Self {
+        let mut this = Self::new(said);
+        (this.home, this._place) = (home, Some(place));
         this
     }
 
@@ -104,19 +116,23 @@ fn known(status: u16) -> StatusCode {
 
 impl Body for Reply {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         match &mut this.source {
             Source::Ours(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
-            Source::Backend(body) => {
+            Source::Bare(body) => {
+                let data = ready!(body.poll_next(cx));
+                Poll::Ready(data.map(|data| data.map(Frame::data).map_err(BoxError::from)))
+            }
+            Source::Driven(body, _) => {
                 let mut frame = ready!(Pin::new(body).poll_frame(cx));
                 this.ended = frame.is_none();
                 if let Some(trailers) = frame.as_mut().and_then(|f| f.as_mut().ok()).and_then(Frame::trailers_mut) {
                     headers::strip_hop_by_hop(trailers);
                 }
-                Poll::Ready(frame)
+                Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)))
             }
         }
     }
@@ -124,14 +140,16 @@ impl Body for Reply {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Ours(bytes) => bytes.is_none(),
-            Source::Backend(body) => body.is_end_stream(),
+            Source::Bare(body) => body.left() == 0,
+            Source::Driven(body, _) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Ours(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            Source::Backend(body) => body.size_hint(),
+            Source::Bare(body) => SizeHint::with_exact(body.left()),
+            Source::Driven(body, _) => body.size_hint(),
         }
     }
 }
@@ -139,8 +157,14 @@ impl Body for Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         let heard = self.ended || self.is_end_stream();
-        if let Some(lease) = self.lease.take().filter(|_| heard) {
-            lease.give_back();
+        let Some(home) = self.home.take().filter(|_| heard) else { return };
+        let link = match std::mem::replace(&mut self.source, Source::Ours(None)) {
+            Source::Ours(_) => None,
+            Source::Bare(body) => body.into_wire().map(Link::Bare),
+            Source::Driven(_, sender) => sender.map(Link::Driven),
+        };
+        if let Some(link) = link {
+            home.take_back(link);
         }
     }
 }

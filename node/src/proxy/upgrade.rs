@@ -17,8 +17,9 @@ use super::backend::{Place, now};
 use super::connection::Asked;
 use super::error::{Error, Failure};
 use super::headers;
+use super::heads::encode;
 use super::limits::{Limit, Permit, Taken};
-use super::reply::Reply;
+use super::reply::{Reply, Source};
 use super::screen::names_websocket;
 use super::stream::Stream;
 use super::switch::{self, Heard};
@@ -58,11 +59,11 @@ pub(super) async fn open(
     let (mut parts, _) = request.into_parts();
     let accept = check(&parts)?;
     let permit = worker.admit(asked)?;
-    headers::for_backend(&mut parts.headers, asked.client.ip(), asked.taken.listener.scheme(), &asked.host);
+    headers::for_backend(&mut parts.headers, &asked.forwarded_for, asked.taken.listener.scheme(), &asked.host);
     asked.taken.change_request(&mut parts.headers);
     upgraded(&mut parts.headers);
     parts.uri = asked.target.clone();
-    let mut request = switch::encode(&parts);
+    let mut request = encode(&parts.method, &parts.uri, &parts.headers);
     // Those that are full are passed over as if they had been tried, but do not count as tries.
     let mut tried = asked.upstream.full();
     let mut full = tried.len();
@@ -77,7 +78,7 @@ pub(super) async fn open(
         };
         if let Some(host) = asked.taken.new_host(member) {
             parts.headers.insert(HOST, host);
-            request = switch::encode(&parts);
+            request = encode(&parts.method, &parts.uri, &parts.headers);
         }
         let tried_at = Instant::now();
         match attempt(worker, member, asked, &request, &accept).await {
@@ -94,7 +95,7 @@ pub(super) async fn open(
                 asked.stick(response.headers_mut(), place.backend());
                 place.backend().served();
                 place.backend().requests_total.fetch_add(1, Relaxed);
-                return Ok((response.map(|body| Reply::from_backend(body, None, place)), None));
+                return Ok((response.map(|body| Reply::from_backend(Source::Driven(body, None), None, place)), None));
             }
             Err(failed @ Failure::Shortage(_)) => {
                 // The next backend would be no nearer.

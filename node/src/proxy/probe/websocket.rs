@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
+use super::super::heads::encode;
 use super::super::stream::Stream;
 use super::super::switch::{self, Heard};
 use super::super::upgrade::verify;
@@ -37,10 +38,11 @@ pub(super) async fn talk(stream: Stream, request: Builder, check: &Check, patien
         request = request.header(SEC_WEBSOCKET_PROTOCOL, subprotocol);
     }
     let (parts, ()) = request.body(()).expect("the model lets paths through that can be asked for").into_parts();
-    let (headers, stream, early) = match patience.wait("answer", switch::ask(stream, &switch::encode(&parts))).await? {
-        Heard::Switched(headers, stream, early) => (headers, stream, early),
-        Heard::Else(answer) => return Err(Error::Status(answer.status())),
-    };
+    let (headers, stream, early) =
+        match patience.wait("answer", switch::ask(stream, &encode(&parts.method, &parts.uri, &parts.headers))).await? {
+            Heard::Switched(headers, stream, early) => (headers, stream, early),
+            Heard::Else(answer) => return Err(Error::Status(answer.status())),
+        };
     verify(&headers, &derive_accept_key(key.as_bytes()))?;
     agreed(&headers, check.subprotocol.as_deref())?;
 

@@ -6,8 +6,9 @@ use http::request::Parts;
 use http::{Request, Uri, Version};
 
 use super::engine;
+use crate::proxy::heads::encode;
 use crate::proxy::screen::{MAX_FIELDS, Scanner, Stage, names_websocket};
-use crate::proxy::{headers, switch, upgrade};
+use crate::proxy::{headers, upgrade};
 
 const WORDS: [&str; 36] = [
     "\r\n",
@@ -175,9 +176,9 @@ fn leaves_as_one_head(mut parts: Parts) -> bool {
         return false;
     }
     let host = parts.headers.get("host").cloned().unwrap_or(HeaderValue::from_static(""));
-    headers::for_backend(&mut parts.headers, [127, 0, 0, 1].into(), headers::Scheme::Http, &host);
+    headers::for_backend(&mut parts.headers, &headers::named([127, 0, 0, 1].into()), headers::Scheme::Http, &host);
     upgrade::upgraded(&mut parts.headers);
-    let head = switch::encode(&parts);
+    let head = encode(&parts.method, &parts.uri, &parts.headers);
     let mut scanner = Scanner::new(1 << 20);
     let read = scanner.scan(&head);
     assert!(read.is_ok(), "the backend would be sent {:?}: {read:?}", String::from_utf8_lossy(&head));
