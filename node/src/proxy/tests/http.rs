@@ -160,6 +160,25 @@ async fn a_connection_is_used_again_only_by_who_would_have_made_it_so() {
 }
 
 #[tokio::test]
+async fn a_connection_is_used_again_whatever_kind_of_answer_came_before() {
+    const ANSWERS: [&str; 5] = [
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nsec\r\n3\r\nond\r\n0\r\n\r\n",
+        "HTTP/1.1 102 Wait\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nthird",
+        "HTTP/1.1 404 None\r\nContent-Length: 6\r\n\r\nfourth",
+        "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlast",
+    ];
+    let spy = Spy::answering(&ANSWERS).await;
+    let rig = Rig::start(unchecked(Balance::RoundRobin, &[spy.address])).await;
+    let mut client = rig.connect().await;
+    for end in ["first", "ond\r\n0\r\n\r\n", "third", "fourth"] {
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        until(&mut client, end).await;
+        assert_eq!(spy.connections(), 1, "{end}");
+    }
+}
+
+#[tokio::test]
 async fn a_pooled_connection_that_dies_is_replaced_where_that_is_safe() {
     let spy = forgetful().await;
     let rig = Rig::start(unchecked(Balance::RoundRobin, &[spy.address])).await;
