@@ -18,9 +18,7 @@ pub(crate) async fn run(args: Args) -> ExitCode {
     let reader = if common.json { Reader::Programs } else { Reader::People };
     let client = Client::new(common.nodes.clone(), common.timeout);
     let task = Task::of(command);
-    if common.dry_run && !matches!(task, Task::Change(_)) {
-        let mend = "leave it out; it goes with changes of the config";
-        let problems = Problems::one("--dry-run", "", "says nothing to this command", mend);
+    if let Some(problems) = misplaced(&task, &common) {
         return tell(reader, Err(Error::Refused { problems, revision: None }));
     }
     let outcome = match task {
@@ -35,6 +33,24 @@ pub(crate) async fn run(args: Args) -> ExitCode {
         Task::Change(wanted) => change(wanted, &client, common).await,
     };
     tell(reader, outcome)
+}
+
+/// Options that would be passed over without a word.
+fn misplaced(task: &Task, common: &Common) -> Option<Problems> {
+    if matches!(task, Task::Change(_)) {
+        return None;
+    }
+    let said = [
+        ("--dry-run", common.dry_run),
+        ("--expect-revision", common.expect_revision.is_some()),
+        ("--reason", common.reason.is_some()),
+    ];
+    let mut problems = Problems::default();
+    for (option, _) in said.into_iter().filter(|(_, said)| *said) {
+        let mend = "leave it out; it goes with changes of the config";
+        problems.add(option, "", "says nothing to this command", mend);
+    }
+    Some(problems).filter(|problems| !problems.is_empty())
 }
 
 /// A change of the config, from wherever it is said.

@@ -37,12 +37,15 @@ async fn a_dry_run_names_the_node_that_cannot_listen() {
 }
 
 #[tokio::test]
-async fn what_is_no_change_of_the_config_takes_no_dry_run() {
+async fn what_is_no_change_of_the_config_takes_no_option_of_one() {
     let node = Node::start([Say::Done(12, Vec::new())]).await;
-    for line in ["vip move --dry-run", "node drain a --dry-run", "status --dry-run"] {
-        let ran = tandemctl(&[&node.address], line).await;
-        assert_eq!(ran.code, 1, "{line}");
-        assert!(ran.err.contains("--dry-run: says nothing to this command"), "{}", ran.err);
+    for line in ["vip move", "node drain a", "status", "config watch"] {
+        for option in ["--dry-run", "--expect-revision 7", "--reason because"] {
+            let ran = tandemctl(&[&node.address], &format!("{line} {option}")).await;
+            assert_eq!(ran.code, 1, "{line}");
+            let name = option.split(' ').next().unwrap();
+            assert!(ran.err.contains(&format!("{name}: says nothing to this command")), "{}", ran.err);
+        }
     }
     assert!(node.moves().is_empty() && node.drains().is_empty());
 }

@@ -210,3 +210,21 @@ fn a_restored_backup_goes_on_with_the_history_it_brings() {
     assert_eq!((&busy.config, busy.config_of(2)), (&old.config, old.config_of(2)));
     assert!(busy.config_of(9).is_err(), "what was replaced is gone");
 }
+
+#[test]
+fn a_state_from_before_there_was_a_history_is_where_it_begins() {
+    let old = large();
+    let mut state =
+        State::restored(41, (*old.config).clone(), (7, "alice".to_owned()), History::default(), std::iter::empty());
+    assert_eq!((state.history.oldest_config(41), state.config_of(41).unwrap()), (41, (*old.config).clone()));
+    assert!(state.config_of(40).is_err());
+    assert_eq!(state.history.after(41, 41), Some(vec![]));
+    assert_eq!(state.history.after(40, 41), None);
+    for n in 10_000..10_100 {
+        state.apply(&command(vec![backend(n)]));
+    }
+    assert_eq!(
+        (state.history.oldest_config(state.revision), state.config_of(41).unwrap()),
+        (41, (*old.config).clone())
+    );
+}
