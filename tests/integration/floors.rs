@@ -24,8 +24,9 @@ const FLOORS: [(&str, u8); 11] = [
 const STRANGERS: [(&str, &str); 1] = [("proxy", "control")];
 
 /// Rooms whose time and chance are arguments.
-const PURE: [&str; 27] = [
+const PURE: [&str; 28] = [
     "admin/status.rs",
+    "control/history.rs",
     "control/state.rs",
     "control/standing.rs",
     "vip/lease.rs",
