@@ -45,7 +45,7 @@ pub(crate) struct Args {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Common {
-    /// Nodes to ask, in this order; repeat it or separate with commas.
+    /// Nodes to ask, in this order, or unix:PATH for one here; repeat it or separate with commas.
     #[arg(
         long = "node",
         global = true,
@@ -317,6 +317,7 @@ mod tests {
             "tandemctl status --node localhost",
             "tandemctl status --node :7440",
             "tandemctl status --node a:b",
+            "tandemctl status --node unix:admin.sock",
             "tandemctl status --timeout 0s",
             "tandemctl upstream set chat",
             "tandemctl upstream add chat --balance fastest",

@@ -268,8 +268,9 @@ async fn learn(node: &str, search: &mut Search, deadline: Instant) {
 }
 
 async fn connect(node: &str) -> Result<AdminClient<Channel>, String> {
-    let endpoint =
-        Endpoint::from_shared(format!("http://{node}")).map_err(|e| format!("is no address: {}", root(&e)))?;
+    // A socket's path is a URI as it stands (gRPC naming: unix:PATH).
+    let uri = if node.starts_with("unix:") { node.to_owned() } else { format!("http://{node}") };
+    let endpoint = Endpoint::from_shared(uri).map_err(|e| format!("is no address: {}", root(&e)))?;
     // Whoever waits long for an answer hears of a node that is gone.
     let endpoint = endpoint.http2_keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE);
     let channel = endpoint.connect_timeout(CONNECT).connect().await.map_err(|e| root(&e))?;

@@ -3,16 +3,19 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tandem_proto::Problems;
 use tokio::net::TcpListener;
+use tokio::net::UnixListener;
 use tokio::sync::watch;
+use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::server::TcpIncoming;
 use zeroize::Zeroizing;
 
-use crate::admin::{Admin, Plane, Rooms, Who};
+use crate::admin::{Admin, Plane, Port, Rooms, Socket, Who, serve};
 use crate::config::model::{Config, Name};
 use crate::config::{NodeFile, Profile, Provider, Role};
 use crate::control::state::State;
@@ -40,6 +43,14 @@ pub enum Error {
     Http {
         /// From node.toml.
         address: SocketAddr,
+        /// What the system said.
+        why: std::io::Error,
+    },
+    /// The local socket.
+    #[error("cannot listen on the local socket {}: {why}; free it, or change admin.socket", path.display())]
+    Socket {
+        /// From node.toml.
+        path: std::path::PathBuf,
         /// What the system said.
         why: std::io::Error,
     },
@@ -98,15 +109,16 @@ pub async fn run(file: NodeFile, levels: Levels, stop: impl Future<Output = ()>)
     };
     let _watch = watch.map(Ended);
     let routes = admin.serve(doors.serve(tonic::service::RoutesBuilder::default())).routes();
-    let (close, closed) = tokio::sync::oneshot::channel::<()>();
-    let server = tonic::transport::Server::builder()
-        .http2_keepalive_interval(Some(Duration::from_secs(1)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(2)))
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(TcpIncoming::from(port).with_nodelay(Some(true)), async {
-            let _ = closed.await;
-        });
-    let mut server = tokio::spawn(server);
+    let (close, closed) = watch::channel(());
+    let ended = |mut closed: watch::Receiver<()>| async move {
+        // An error is the end too: nobody can say it any more.
+        let _ = closed.changed().await;
+    };
+    let (_socket, local) = local_socket(&file.socket)?;
+    let local = serve(routes.clone(), Port::Proven, UnixListenerStream::new(local), ended(closed.clone()));
+    let _local = Ended(tokio::spawn(local).abort_handle());
+    let incoming = TcpIncoming::from(port).with_nodelay(Some(true));
+    let mut server = tokio::spawn(serve(routes, Port::Open, incoming, ended(closed)));
     tracing::info!(node = %file.name, cluster = %file.cluster, listen = %file.listen, "started");
 
     tokio::pin!(stop);
@@ -146,6 +158,10 @@ impl Drop for Ended {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+fn local_socket(path: &Path) -> Result<(Socket, UnixListener), Error> {
+    Socket::bind(path).map_err(|why| Error::Socket { path: path.to_owned(), why })
 }
 
 fn founding(file: &NodeFile, lease: Duration) -> Founding {

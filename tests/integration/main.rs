@@ -13,6 +13,7 @@ mod floors;
 mod forms_and_restarts;
 mod keys_stay_sealed;
 mod limits_hold;
+mod local_socket;
 mod move_vip;
 mod names_resolve;
 mod no_acknowledged_change_lost;

@@ -49,7 +49,11 @@ pub(super) fn time_or_off(given: &str) -> Result<Duration, &'static str> {
 
 pub(super) fn node(given: &str) -> Result<String, &'static str> {
     let given = given.trim();
-    let mend = "write the node's host and port, like 10.0.0.1:7440";
+    if given.strip_prefix("unix:").is_some_and(|path| path.starts_with('/')) {
+        return Ok(given.to_owned());
+    }
+    let mend =
+        "write the node's host and port, like 10.0.0.1:7440, or its socket, like unix:/var/lib/tandem/admin.sock";
     let (host, port) = given.rsplit_once(':').ok_or(mend)?;
     let known_port = port.parse::<u16>().is_ok_and(|p| p > 0);
     let uri = format!("http://{given}").parse::<tonic::codegen::http::Uri>();

@@ -8,21 +8,22 @@ use tandem_proto::config::v1::edit::Edit;
 use tonic::{Request, Status};
 use zeroize::Zeroizing;
 
+use super::caller::Caller;
 use crate::config::model::{Config, Name, SEALED};
 use crate::secrets::Secrets;
 
 /// How every private key in PEM ends its first line, whatever its kind.
 const LABEL: &[u8] = b"PRIVATE KEY-----";
 
-/// Seals a key. The node port is neither encrypted nor knows who asks, so that a key may come to it only from its own
-/// machine.
+/// Seals a key. Where the port is neither encrypted nor knows who asks, a key may come only from its own machine.
 pub(super) fn seal(
     me: &str,
     secrets: Option<&Secrets>,
     ask: Request<pb::SealRequest>,
 ) -> Result<pb::SealReply, Status> {
+    let known = ask.extensions().get::<Caller>().is_some_and(|caller| caller.proven().is_some());
     let (from, to) = (ask.remote_addr().map(|a| a.ip()), ask.local_addr().map(|a| a.ip()));
-    if !from.is_some_and(|ip| ip.to_canonical().is_loopback() || Some(ip) == to) {
+    if !known && !from.is_some_and(|ip| ip.to_canonical().is_loopback() || Some(ip) == to) {
         let why = format!("{me} takes keys only from its own machine, for they are not encrypted on the way");
         return Err(Status::permission_denied(format!("{why}; run tandemctl on a proxy, with --node of that proxy")));
     }

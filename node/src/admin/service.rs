@@ -18,10 +18,12 @@ use crate::proxy;
 use crate::secrets::Secrets;
 use crate::vip::Keeper;
 
+use super::caller::Caller;
 use super::leaving::Leaving;
 use super::past;
 use super::peers::Peers;
 use super::report::report;
+use super::rights::{Needs, check};
 use super::sealing::{plain_keys, seal};
 use super::stamp::{stamp, unix_ms, wordy};
 use super::status::{self, Gathered};
@@ -319,6 +321,7 @@ impl pb::admin_server::Admin for Admin {
 
     async fn change(&self, request: Request<Command>) -> Result<Response<pb::ChangeReply>, Status> {
         let rooms = self.as_leader()?;
+        let caller = request.extensions().get::<Caller>().cloned();
         let command = stamp(request);
         let state = rooms.control.now();
         let mut screened = plain_keys(&command);
@@ -329,6 +332,9 @@ impl pb::admin_server::Admin for Admin {
         let mut notes = Vec::new();
         // One that cannot be planned is refused: saying why is apply's part.
         if let Ok(next) = state.plan(&command) {
+            if next.certificates != state.config.certificates {
+                check(caller.as_ref(), "a change of certificates", Needs::Admin)?;
+            }
             let (problems, more) = self.try_new(rooms, &state.config, &next).await;
             if !problems.is_empty() {
                 return Ok(Response::new(refused(problems, state.revision)));

@@ -6,18 +6,23 @@ use tandem_proto::Problems;
 use tandem_proto::config::v1::Command;
 use tonic::Request;
 
+use super::caller::Caller;
+
 /// What a record may hold of a caller's words, in bytes: there are a thousand records in every snapshot.
 const MOST_NAME: usize = 256;
 const MOST_REASON: usize = 1024;
 
-/// When it came, from where, and whether the actor is proven.
+/// When it came, from where, and from whom, where the connection proves that.
 pub(super) fn stamp(request: Request<Command>) -> Command {
-    let source = request.remote_addr().map(|from| from.ip().to_canonical().to_string());
+    let caller = request.extensions().get::<Caller>().cloned();
     let mut command = request.into_inner();
     command.at_unix_ms = unix_ms();
-    command.source = source.unwrap_or_default();
-    // Only a certificate proves a name, and nobody shows one yet: the actor is what the caller says.
-    command.actor_proven = false;
+    command.source = caller.as_ref().map(|caller| caller.source.to_string()).unwrap_or_default();
+    let proven = caller.as_ref().and_then(Caller::proven);
+    command.actor_proven = proven.is_some();
+    if let Some(name) = proven {
+        name.clone_into(&mut command.actor);
+    }
     command
 }
 

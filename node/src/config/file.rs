@@ -19,6 +19,8 @@ pub enum Role {
     Witness,
 }
 
+/// `sun_path` of unix(7), less its final zero and room for the name under which the socket is made.
+const MAX_SOCKET_PATH: usize = 92;
 const NAMES: &str = "use 1 to 63 of a-z 0-9 . _ - and begin with a letter or digit";
 
 /// One checked `node.toml`.
@@ -52,6 +54,8 @@ pub struct NodeFile {
     pub grace: Duration,
     /// Where machines that watch this node ask: `/healthz`, `/readyz`, `/metrics`; `None`: nowhere.
     pub http: Option<SocketAddr>,
+    /// The socket of those who administer the cluster from this machine.
+    pub socket: PathBuf,
     /// Where the nodes' secret is, which opens the keys of certificates; `None`: this node opens none.
     pub secrets: Option<PathBuf>,
     /// How log lines are written.
@@ -138,7 +142,7 @@ fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
     let peers = peers(&mut top, problems);
     let vip = top.table("vip", problems).map_or(Some(Provider::None), |t| vip(t, problems));
     let (workers, busy_poll, grace) = top.table("proxy", problems).map_or((None, false, None), |t| proxy(t, problems));
-    let http = top.table("admin", problems).and_then(|t| admin(t, problems));
+    let (http, socket) = top.table("admin", problems).map_or((None, None), |t| admin(t, problems));
     let secrets = top.table("secrets", problems).and_then(|t| secrets(t, problems));
     let zone = zone(&mut top, problems);
     let dns = top.table("dns", problems).map_or_else(Vec::new, |t| dns(t, problems));
@@ -155,10 +159,12 @@ fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
     if me.is_some_and(|m| m.role == Role::Witness) && secrets.is_some() {
         problems.add("secrets.file", "", "a witness opens no keys", "leave [secrets] out on a witness");
     }
+    let data_dir = PathBuf::from(data_dir?);
     Some(NodeFile {
         cluster: cluster?,
         name: name?,
-        data_dir: data_dir?.into(),
+        socket: socket.map_or_else(|| data_dir.join("admin.sock"), PathBuf::from),
+        data_dir,
         listen: listen?,
         insecure,
         timers,
@@ -334,15 +340,20 @@ fn dns(mut t: Table, problems: &mut Problems) -> Vec<SocketAddr> {
     servers
 }
 
-fn admin(mut t: Table, problems: &mut Problems) -> Option<SocketAddr> {
+fn admin(mut t: Table, problems: &mut Problems) -> (Option<SocketAddr>, Option<String>) {
     let http = t.text("http", problems).and_then(|text| address(t.path("http"), &text, problems));
     let insecure = t.flag("insecure", problems).unwrap_or(false);
     if let Some(a) = http.filter(|a| !a.ip().is_loopback() && !insecure) {
         let why = "is beyond loopback, and tells whoever asks about this cluster";
         problems.add(t.path("http"), a, why, "write insecure = true only if every host that reaches it may know");
     }
+    let socket = t.text("socket", problems);
+    if let Some(long) = socket.as_ref().filter(|path| path.len() > MAX_SOCKET_PATH) {
+        let why = format!("is longer than the {MAX_SOCKET_PATH} bytes that a socket's path may have");
+        problems.add(t.path("socket"), long, why, "choose a shorter one, like \"/run/tandem/admin.sock\"");
+    }
     t.finish(problems);
-    http
+    (http, socket)
 }
 
 fn secrets(mut t: Table, problems: &mut Problems) -> Option<PathBuf> {
