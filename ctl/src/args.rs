@@ -3,6 +3,7 @@
 mod backend;
 mod config;
 mod listener;
+mod node;
 mod route;
 mod tls;
 mod upstream;
@@ -19,6 +20,7 @@ use values::{node, time, time_or_off};
 pub(crate) use backend::{Backend, Backends};
 pub(crate) use config::Config;
 pub(crate) use listener::{Door, Listener};
+pub(crate) use node::Node;
 pub(crate) use tls::{Certificate, Files, ListenerTls, UpstreamTls};
 pub(crate) use upstream::{Bounds, How, Sharing, Upstream, Weighted};
 
@@ -149,33 +151,12 @@ pub(crate) enum Command {
         /// What `backup` wrote.
         file: PathBuf,
     },
-    /// Proxies, taken out of service and back.
+    /// Members of the cluster: who there is, who comes and goes, who votes, who is out of service.
     #[command(subcommand)]
     Node(Node),
     /// What nodes log.
     #[command(subcommand)]
     Log(Log),
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Node {
-    /// Take a proxy out of service, as before its end: it gives addresses and leadership away, is not ready (/readyz),
-    /// answers new clients 503, and keeps its sessions, for a while or until they end. Holds until it is resumed or
-    /// ends; ending it (SIGTERM) does the same by itself, within [proxy] grace of node.toml.
-    #[command(after_help = "Example: tandemctl node drain b --within 10m")]
-    Drain {
-        /// Its name.
-        name: String,
-        /// End the sessions that are left after this time. Default: never.
-        #[arg(long, value_name = "TIME", value_parser = time)]
-        within: Option<Duration>,
-    },
-    /// Take it back into service.
-    #[command(after_help = "Example: tandemctl node resume b")]
-    Resume {
-        /// Its name.
-        name: String,
-    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -331,6 +312,9 @@ mod tests {
             "tandemctl backend drain chat 1.2.3.4:5 --within soon",
             "tandemctl backend drain chat 1.2.3.4:5 --within 0s",
             "tandemctl settings set",
+            "tandemctl node add c",
+            "tandemctl node add c --address 10.0.0.4",
+            "tandemctl node add c --address 10.0.0.4:7440 --role arbiter",
             "tandemctl settings set --keep-alive off",
             "tandemctl upstream set chat --retries 17",
             "tandemctl upstream set chat --idle-timeout never",

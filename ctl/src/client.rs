@@ -7,7 +7,7 @@ use tandem_proto::admin::v1::admin_client::AdminClient;
 use tandem_proto::admin::v1::{
     BackupRequest, ChangeReply, DrainReply, DrainRequest, GetConfigReply, GetConfigRequest, HistoryReply,
     HistoryRequest, LevelsReply, LevelsRequest, MoveVipReply, MoveVipRequest, PlanReply, SealReply, SealRequest,
-    StatusReply, StatusRequest, WatchRequest,
+    SetMemberReply, SetMemberRequest, StatusReply, StatusRequest, WatchRequest,
 };
 use tandem_proto::config::v1::{Backup, Command, Record};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -180,6 +180,11 @@ impl Client {
     /// Takes a node out of service, or back; asked twice it is still one thing.
     pub(crate) async fn drain(&self, request: &DrainRequest) -> Result<DrainReply, Error> {
         self.ask(Again::Harmless, async |mut node| node.drain(request.clone()).await).await
+    }
+
+    /// Changes who is a member. Sent a second time only if the first was not taken.
+    pub(crate) async fn set_member(&self, request: &SetMemberRequest) -> Result<SetMemberReply, Error> {
+        self.ask(Again::Harmful, async |mut node| node.set_member(request.clone()).await).await
     }
 
     async fn ask<T>(

@@ -49,6 +49,21 @@ enum Command {
         /// A new file, which its owner alone may read. Default: print it.
         file: Option<PathBuf>,
     },
+    /// The last resort, when most voters are lost for good: make this stopped node a cluster of its own, with the config it
+    /// has. What the others acknowledged without it is lost; their machines come back with empty disks only.
+    #[command(after_help = "Stop tandemd here first, and see that the others are really gone.\n\
+        Example: tandemd force-quorum --i-know --dead b")]
+    ForceQuorum {
+        /// This node's file.
+        #[arg(long, default_value = "/etc/tandem/node.toml")]
+        config: PathBuf,
+        /// A member to leave behind although it answers; repeat it for more.
+        #[arg(long, value_name = "NAME")]
+        dead: Vec<String>,
+        /// That the others are gone for good, and what that costs.
+        #[arg(long, required = true)]
+        i_know: bool,
+    },
     /// A cluster on loopback to look at and to break. Needs no root and no docker.
     Demo(demo::Args),
     /// A backend that echoes WebSocket messages, for demos and drills.
@@ -73,6 +88,7 @@ fn main() -> ExitCode {
         Command::Run { config } => run(&config),
         Command::Check { file } => NodeFile::read(&file).map(drop).map_err(Into::into),
         Command::Secret { file } => secret(file.as_deref()),
+        Command::ForceQuorum { config, dead, i_know: _ } => force_quorum(&config, &dead),
         Command::Demo(args) => log(logs::Format::Text, logs::DEFAULT).and_then(|_log| demo::run(args)),
         Command::Echo { listen, name } => log(logs::Format::Text, logs::DEFAULT).and_then(|_log| echo(listen, name)),
     };
@@ -99,6 +115,25 @@ fn run(config: &Path) -> anyhow::Result<()> {
     let control =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("control").enable_all().build()?;
     Ok(control.block_on(async { node::run(file, levels, stopped()).await })?)
+}
+
+fn force_quorum(config: &Path, dead: &[String]) -> anyhow::Result<()> {
+    let file = NodeFile::read(config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let made = runtime.block_on(node::force_quorum(&file, dead))?;
+    println!(
+        "cluster {:?} now is {} alone, as node {}, epoch {}, with the config of revision {}.",
+        made.cluster, made.name, made.node, made.epoch, made.revision
+    );
+    println!("Start tandemd here. It writes by itself again, and every other voter makes it safer.");
+    if !made.out.is_empty() {
+        println!(
+            "Left behind: {}. Each comes back so: stop tandemd there, empty its data_dir, start it, then here:\n  \
+             tandemctl node add NAME --address HOST:PORT",
+            made.out.join(", ")
+        );
+    }
+    Ok(())
 }
 
 /// SIGTERM or SIGINT. A second one ends the process at once.

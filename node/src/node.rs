@@ -19,7 +19,9 @@ use crate::admin::{Admin, Plane, Port, Rooms, Socket, Who, serve};
 use crate::config::model::{Config, Name};
 use crate::config::{NodeFile, Profile, Provider, Role};
 use crate::control::state::State;
-use crate::control::{Control, Dial, Doors, EnterError, Founding, Member, Store, StoreError, Timers};
+use crate::control::{
+    self, Control, Dial, Doors, EnterError, ForceError, Forced, Founding, Joining, Member, Store, StoreError, Timers,
+};
 use crate::logs::Levels;
 use crate::secrets::Secrets;
 use crate::{proxy, vip};
@@ -126,9 +128,9 @@ pub async fn run(file: NodeFile, levels: Levels, stop: impl Future<Output = ()>)
         control = doors.enter() => control?,
         () = &mut stop => return Ok(()),
     };
-    let plane = match file.me().map(|m| m.role) {
-        Some(Role::Witness) | None => None,
-        Some(Role::Proxy) => Some(start_plane(&file, timers, &control, secrets)?),
+    let plane = match file.role {
+        Role::Witness => None,
+        Role::Proxy => Some(start_plane(&file, timers, &control, secrets)?),
     };
     let rooms = plane.as_ref().map(|(proxy, keeper)| Plane { proxy: proxy.handle(), keeper: keeper.clone() });
     admin.open(Rooms { control: control.clone(), lease: timers.lease, plane: rooms });
@@ -151,6 +153,15 @@ pub async fn run(file: NodeFile, levels: Levels, stop: impl Future<Output = ()>)
     Ok(())
 }
 
+/// Makes the stopped node of `file` a cluster of its own: see [`force`](crate::control::force).
+///
+/// # Errors
+/// Its store cannot be opened, or nothing is to be forced.
+pub async fn force_quorum(file: &NodeFile, dead: &[String]) -> Result<Forced, ForceError> {
+    let store = Store::open(&file.data_dir).map_err(|e| ForceError::Store(std::io::Error::other(e.to_string())))?;
+    control::force(&store, &Dial::tcp(), dead).await
+}
+
 /// A task that ends when the node does, however that comes.
 struct Ended(tokio::task::AbortHandle);
 
@@ -168,9 +179,20 @@ fn founding(file: &NodeFile, lease: Duration) -> Founding {
     // The file's peers are sorted by name: everyone counts the same.
     let peers = (1u64..)
         .zip(&file.peers)
-        .map(|(id, p)| Member { id, name: p.name.clone(), address: p.address.to_string(), role: p.role })
+        .map(|(id, p)| Member {
+            id,
+            name: p.name.clone(),
+            address: p.address.to_string(),
+            role: p.role,
+            to_vote: false,
+        })
         .collect();
-    Founding { cluster: file.cluster.clone(), name: file.name.clone(), peers, lease }
+    let join = file.join.as_ref().map(|j| Joining {
+        members: j.members.iter().map(ToString::to_string).collect(),
+        address: j.address.to_string(),
+        learner: j.learner,
+    });
+    Founding { cluster: file.cluster.clone(), name: file.name.clone(), role: file.role, peers, join, lease }
 }
 
 /// The data plane and the keeper, which meet here and nowhere else.

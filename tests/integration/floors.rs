@@ -24,9 +24,12 @@ const FLOORS: [(&str, u8); 11] = [
 const STRANGERS: [(&str, &str); 1] = [("proxy", "control")];
 
 /// Rooms whose time and chance are arguments.
-const PURE: [&str; 28] = [
+const PURE: [&str; 31] = [
     "admin/status.rs",
     "control/history.rs",
+    "control/level.rs",
+    "control/roll.rs",
+    "control/roster.rs",
     "control/state.rs",
     "control/standing.rs",
     "vip/lease.rs",

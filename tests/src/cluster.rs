@@ -95,6 +95,30 @@ impl Cluster {
         self.nodes.iter_mut().find(|n| n.name == name).with_context(|| format!("no node {name}"))
     }
 
+    /// One more node, which asks the first three to let it in; not started yet. `more` goes before the tables of its
+    /// `node.toml`; `last` is the last byte of its address.
+    ///
+    /// # Errors
+    /// No room on disk.
+    pub fn newcomer(&mut self, name: &str, last: u8, more: &str) -> anyhow::Result<&mut Node> {
+        let address = self.subnet.at(last, 7440);
+        let members: Vec<String> = self.nodes.iter().take(3).map(|n| format!("\"{}\"", n.address)).collect();
+        let config = self.dir.path().join(format!("{name}-{last}.toml"));
+        let data_dir = self.dir.path().join(format!("{name}-{last}"));
+        let text = format!(
+            "cluster = \"test\"\nname = \"{name}\"\ndata_dir = \"{}\"\njoin = [{}]\n{more}\n[control]\nlisten = \"{address}\"\n\n\
+             [proxy]\nworkers = 1\n",
+            data_dir.display(),
+            members.join(", ")
+        );
+        std::fs::write(&config, text)?;
+        let log = self.dir.path().join(format!("{name}-{last}.log"));
+        let program = self.nodes.first().context("a cluster has nodes")?.program.clone();
+        let node = Node { name: name.to_owned(), address, config, log, open_files: None, program, process: None };
+        self.nodes.push(node);
+        self.nodes.last_mut().context("it was pushed just now")
+    }
+
     /// Connections to every node.
     ///
     /// # Errors

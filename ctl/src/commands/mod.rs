@@ -10,6 +10,7 @@ mod health;
 mod history;
 mod list;
 mod log;
+mod members;
 mod plan;
 mod route;
 mod run;

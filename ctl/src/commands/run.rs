@@ -7,7 +7,7 @@ use tandem_proto::Problems;
 
 use super::change::{Mode, Terms, drain, make, move_vip};
 use super::task::{Look, Task, Wanted};
-use super::{backup, certificate, document, edit, history, list, log, plan, route, status, transaction};
+use super::{backup, certificate, document, edit, history, list, log, members, plan, route, status, transaction};
 use crate::args::{Args, Common};
 use crate::client::Client;
 use crate::output::{Error, Reader, Told, tell};
@@ -29,6 +29,7 @@ pub(crate) async fn run(args: Args) -> ExitCode {
         Task::Backup(file) => backup::write(&client, &file).await,
         Task::Move(request) => move_vip(&client, request).await,
         Task::Drain(request) => drain(&client, request).await,
+        Task::Members(request) => members::set(&client, request).await,
         Task::Levels(request) => log::levels(&client, &request).await,
         Task::Change(wanted) => change(wanted, &client, common).await,
     };
@@ -78,6 +79,7 @@ async fn change(wanted: Wanted, client: &Client, common: Common) -> Result<Told,
 async fn see(look: Look, client: &Client) -> Result<Told, Error> {
     match look {
         Look::Status => status::once(client).await,
+        Look::Nodes => members::list(client).await,
         Look::Upstreams => list::upstreams(client).await,
         Look::Backends { upstream } => list::backends(client, upstream.as_deref()).await,
         Look::Routes => route::list(client).await,

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tandem_proto::admin::v1::{DrainRequest, HistoryRequest, LevelsRequest, MoveVipRequest};
+use tandem_proto::admin::v1::{DrainRequest, HistoryRequest, LevelsRequest, MoveVipRequest, SetMemberRequest};
 use tandem_proto::config::v1 as pb;
 use tandem_proto::config::v1::edit::Edit;
 
 use super::certificate::Place;
-use super::route;
 use super::words::{backend, bounds, check, eject, listener_tls, millis, settings, several, sharing, upstream_tls};
+use super::{members, route};
 use crate::args::{
     Backend, Backends, Certificate, Command, Config, Door, Files, Listener, Log, Node, Part, Route, RouteRequest,
     RouteWhat, Settings, Upstream, Vip,
@@ -36,6 +36,8 @@ pub(super) enum Task {
     Drain(DrainRequest),
     /// See what nodes log, or change it.
     Levels(LevelsRequest),
+    /// Change who is a member, or who votes.
+    Members(SetMemberRequest),
 }
 
 /// A change of the config, as it is said.
@@ -61,6 +63,7 @@ pub(super) enum Wanted {
 #[derive(Debug)]
 pub(super) enum Look {
     Status,
+    Nodes,
     Upstreams,
     Backends { upstream: Option<String> },
     Routes,
@@ -107,13 +110,7 @@ impl Task {
             Command::Transaction { file } => Self::Change(Wanted::Transaction(file)),
             Command::Backup { file } => Self::Backup(file),
             Command::Restore { file } => Self::Change(Wanted::Restore(file)),
-            Command::Node(Node::Drain { name, within }) => {
-                let within_ms = within.map(|within| u64::from(millis(within)));
-                Self::Drain(DrainRequest { node: name, resume: false, within_ms })
-            }
-            Command::Node(Node::Resume { name }) => {
-                Self::Drain(DrainRequest { node: name, resume: true, within_ms: None })
-            }
+            Command::Node(node) => Self::of_node(node),
             Command::Log(Log::Show) => Self::Levels(LevelsRequest::default()),
             Command::Log(Log::Set { levels, on }) => {
                 Self::Levels(LevelsRequest { levels, node: on.unwrap_or_default() })
@@ -150,6 +147,20 @@ impl Task {
 
     fn put(place: Place, name: String, files: Files) -> Self {
         Self::Change(Wanted::PutCertificate { place, name, files })
+    }
+
+    fn of_node(command: Node) -> Self {
+        if let Some(change) = members::change(&command) {
+            return Self::Members(change);
+        }
+        match command {
+            Node::Drain { name, within } => {
+                let within_ms = within.map(|within| u64::from(millis(within)));
+                Self::Drain(DrainRequest { node: name, resume: false, within_ms })
+            }
+            Node::Resume { name } => Self::Drain(DrainRequest { node: name, resume: true, within_ms: None }),
+            _ => Self::Look(Look::Nodes),
+        }
     }
 
     fn one(edit: Edit, done: String) -> Self {

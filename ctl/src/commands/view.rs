@@ -142,7 +142,8 @@ fn nodes(status: &StatusReply) -> String {
     table(&["NODE", "ADDRESS", "ROLE", "STATE", "REVISION", "SESSIONS", "HOLDS"], rows.collect())
 }
 
-fn state(status: &StatusReply, node: &NodeStatus) -> String {
+/// What it does in the cluster now.
+pub(super) fn state(status: &StatusReply, node: &NodeStatus) -> String {
     let draining = node.report.as_ref().filter(|r| r.draining);
     let time = draining.and_then(|r| r.drain_left_ms).map(|ms| format!(", {}", left(ms)));
     let base = role_in_quorum(status, node);
@@ -265,7 +266,7 @@ pub(super) fn vip_json(vip: &VipStatus) -> Value {
     json!({"name": vip.name, "address": vip.address, "holders": vip.holders})
 }
 
-fn node_json(status: &StatusReply, node: &NodeStatus) -> Value {
+pub(super) fn node_json(status: &StatusReply, node: &NodeStatus) -> Value {
     let member = node.member.clone().unwrap_or_default();
     json!({
         "name": node_name(node),
@@ -276,6 +277,7 @@ fn node_json(status: &StatusReply, node: &NodeStatus) -> Value {
         "reachable": node.reachable,
         "voter": node.voter,
         "lagging": node.lagging,
+        "to_vote": member.to_vote,
         "report": node.report.as_ref().map(|r| report_json(r, behind(status, node))),
     })
 }
@@ -308,6 +310,8 @@ fn report_json(r: &NodeReport, behind: u64) -> Value {
         "drain_left_ms": r.drain_left_ms,
         "held": r.held,
         "fatal": r.fatal,
+        "removed": r.removed,
+        "level": r.level.max(1),
         "secret": r.secret,
         "listeners": listeners.collect::<Vec<_>>(),
         "backends": backends.collect::<Vec<_>>(),

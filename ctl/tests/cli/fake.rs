@@ -10,7 +10,7 @@ use tandem_proto::admin::v1::change_reply::{Done, Outcome, Refused};
 use tandem_proto::admin::v1::{
     BackupRequest, ChangeReply, DrainReply, DrainRequest, Field, GetConfigReply, GetConfigRequest, HistoryReply,
     HistoryRequest, LevelsReply, LevelsRequest, MoveVipReply, MoveVipRequest, NodeLevels, Plan, PlanReply, SealReply,
-    SealRequest, StatusReply, StatusRequest, Step, WatchRequest, plan_reply,
+    SealRequest, SetMemberReply, SetMemberRequest, StatusReply, StatusRequest, Step, WatchRequest, plan_reply,
 };
 use tandem_proto::config::v1::{Backup, Command, Config, Problem, Record, Touch, What};
 use tandem_proto::model::SEALED;
@@ -43,6 +43,7 @@ struct Inner {
     moves: Mutex<Vec<MoveVipRequest>>,
     seals: Mutex<Vec<SealRequest>>,
     drains: Mutex<Vec<DrainRequest>>,
+    members: Mutex<Vec<SetMemberRequest>>,
     status: Mutex<StatusReply>,
     config: Mutex<GetConfigReply>,
     past: Mutex<Vec<(Record, Config)>>,
@@ -107,6 +108,10 @@ impl Node {
 
     fn records(&self) -> Vec<Record> {
         self.inner.past.lock().unwrap().iter().map(|(record, _)| record.clone()).collect()
+    }
+
+    pub(crate) fn members(&self) -> Vec<SetMemberRequest> {
+        self.inner.members.lock().unwrap().clone()
     }
 
     fn next(&self) -> Say {
@@ -228,6 +233,14 @@ impl Admin for Node {
             "b" => Ok(Response::new(DrainReply { sessions: 17, notes: vec!["no other proxy takes clients".into()] })),
             other => Err(Status::invalid_argument(format!("no proxy is called {other:?}; known: a, b"))),
         }
+    }
+
+    /// Whoever it is about is node 4, and then there are four voters.
+    async fn set_member(&self, request: Request<SetMemberRequest>) -> Result<Response<SetMemberReply>, Status> {
+        self.inner.members.lock().unwrap().push(request.into_inner());
+        self.say().await?;
+        let notes = vec!["4 voters tolerate no more failures than 3".into()];
+        Ok(Response::new(SetMemberReply { node: 4, done: true, voters: 4, notes }))
     }
 
     /// Two nodes that log what they are told, or warnings; a third is away.

@@ -11,7 +11,13 @@ use tandem_proto::raft::v1::{Member, Role};
 use crate::fake::{Node, Say, tandemctl};
 
 fn proxy(id: u64, name: &str, up: bool, listener: ListenerState) -> NodeStatus {
-    let member = Member { id, name: name.into(), address: format!("10.0.0.{id}:7440"), role: Role::Proxy.into() };
+    let member = Member {
+        id,
+        name: name.into(),
+        address: format!("10.0.0.{id}:7440"),
+        role: Role::Proxy.into(),
+        ..Default::default()
+    };
     let backend = |address: &str, up, error: &str, sessions| BackendReport {
         upstream: "chat".into(),
         address: address.into(),

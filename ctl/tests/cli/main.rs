@@ -11,6 +11,7 @@ mod history;
 mod leader;
 mod limits;
 mod looks;
+mod members;
 mod plans;
 mod route;
 mod transaction;

@@ -9,13 +9,14 @@
 use std::time::Duration;
 
 use tandem_proto::admin::v1 as pb;
+use tokio::sync::watch;
 use tonic::Status;
 
 use super::report::leads;
 use super::service::{Admin, Rooms};
 use super::status::is_proxy;
 use crate::config::model::State;
-use crate::control::{Member, Role};
+use crate::control::{Member, Role, Standing};
 
 /// How soon a node that leaves looks again whether it was elected.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -32,6 +33,14 @@ pub(super) enum Leaving {
     Ending,
 }
 
+/// Waits until this node is no member any more.
+async fn removed(standing: &mut watch::Receiver<Standing>) {
+    if standing.wait_for(|s| s.removed).await.is_err() {
+        // Consensus has ended for another reason, and says nothing any more.
+        std::future::pending().await
+    }
+}
+
 impl Admin {
     /// The polite end: not ready from now on; gives the addresses and the leadership away.
     pub async fn leave(&self) {
@@ -42,7 +51,18 @@ impl Admin {
     /// Carries out what [`Admin::drain_here`] was told, until the end. To be called once, after [`Admin::open`].
     pub async fn attend(self) {
         let mut told = self.leaving().subscribe();
+        let Ok(mut standing) = self.rooms().map(|rooms| rooms.control.standing()) else { return };
         loop {
+            // One that was removed serves nobody new: what it has of the config grows old.
+            if standing.borrow().removed {
+                self.leaving().send_if_modified(|now| {
+                    let serves = *now == Leaving::No;
+                    if serves {
+                        *now = Leaving::Draining { within: None };
+                    }
+                    serves
+                });
+            }
             let now = *told.borrow_and_update();
             if matches!(now, Leaving::Draining { .. }) {
                 self.hand_over().await;
@@ -60,6 +80,7 @@ impl Admin {
             tokio::select! {
                 changed = told.changed() => if changed.is_err() { return },
                 () = again => {}
+                () = removed(&mut standing), if now == Leaving::No => {}
             }
         }
     }

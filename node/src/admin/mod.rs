@@ -4,6 +4,7 @@ mod caller;
 mod guard;
 mod http;
 mod leaving;
+mod members;
 mod past;
 mod peers;
 mod plan;

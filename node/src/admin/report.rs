@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tandem_proto::admin::v1 as pb;
 use tandem_proto::millis;
 
-use crate::control::Control;
+use crate::control::{Control, LEVEL};
 use crate::proxy;
 use crate::secrets::Secrets;
 
@@ -29,6 +29,8 @@ pub(super) fn report(who: &Who, started: Instant, leaving: Leaving, rooms: &Room
         draining: leaving != Leaving::No,
         fatal: here.fatal.unwrap_or_default(),
         data_free_bytes: room::left(&who.data_dir),
+        removed: here.removed,
+        level: LEVEL,
         ..Default::default()
     };
     let secrets = who.secrets.as_deref();

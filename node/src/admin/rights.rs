@@ -33,7 +33,7 @@ fn admin(method: &str) -> Option<Needs> {
     Some(match method {
         "Status" | "GetConfig" | "History" | "Watch" => Needs::Viewer,
         "Change" | "Plan" | "MoveVip" | "Levels" | "Drain" => Needs::Operator,
-        "Seal" | "Backup" => Needs::Admin,
+        "Seal" | "Backup" | "SetMember" => Needs::Admin,
         _ => return None,
     })
 }
@@ -47,7 +47,7 @@ fn raft(method: &str) -> Option<Needs> {
 }
 
 fn formation(method: &str) -> Option<Needs> {
-    matches!(method, "Probe" | "Adopt").then_some(Needs::Node)
+    matches!(method, "Probe" | "Adopt" | "Join").then_some(Needs::Node)
 }
 
 /// Whether this caller may ask for what needs that. A node is no user: a stolen witness administers nothing.

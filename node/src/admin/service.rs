@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use crate::config::model::Config;
 use crate::control::state::Outcome;
-use crate::control::{Control, Error, Member, Role, ranked};
+use crate::control::{Control, Error, Member, Role, level_said, ranked};
 use crate::logs::Levels;
 use crate::proxy;
 use crate::secrets::Secrets;
@@ -162,17 +162,13 @@ impl Admin {
     }
 
     /// The leader, or where to find it.
-    fn as_leader(&self) -> Result<&Rooms, Status> {
+    pub(super) fn as_leader(&self) -> Result<&Rooms, Status> {
         let rooms = self.rooms()?;
-        let here = rooms.control.here();
-        match here.leader_member() {
-            Some(leader) if leader.id != here.me => Err(self.refusal(&Error::NotLeader(leader.clone()))),
-            Some(_) if here.fatal.is_none() => Ok(rooms),
-            _ => Err(self.refusal(&rooms.control.no_quorum())),
-        }
+        rooms.control.leads().map_err(|e| self.refusal(&e))?;
+        Ok(rooms)
     }
 
-    fn refusal(&self, e: &Error) -> Status {
+    pub(super) fn refusal(&self, e: &Error) -> Status {
         match e {
             Error::NotLeader(leader) => {
                 let mut status = Status::failed_precondition(e.to_string());
@@ -181,13 +177,21 @@ impl Admin {
                 }
                 status
             }
-            Error::NoQuorum(_) | Error::Fatal(_) => Status::unavailable(format!("{}: {e}", self.shared.who.name)),
+            Error::NoQuorum(_) | Error::Fatal(_) | Error::Busy => {
+                Status::unavailable(format!("{}: {e}", self.shared.who.name))
+            }
+            Error::Members(_) | Error::Old { .. } => Status::invalid_argument(e.to_string()),
         }
     }
 
     pub(super) async fn gather(&self, rooms: &Rooms) -> Vec<pb::NodeStatus> {
         let here = rooms.control.here();
-        let members: Vec<Member> = here.members.values().cloned().collect();
+        let mut members: Vec<Member> = here.members.values().cloned().collect();
+        if !here.members.contains_key(&here.me) {
+            // It was removed, or knows nobody yet: what it has to say of itself is to be seen all the same.
+            let name = rooms.control.identity().name.clone();
+            members.push(Member { id: here.me, name, ..Member::default() });
+        }
         let others: Vec<Member> = members.iter().filter(|m| m.id != here.me).cloned().collect();
         let answers = self.shared.peers.ask(&others, |mut c| async move { c.report(pb::ReportRequest {}).await }).await;
         let mut reports: Vec<(u64, Option<pb::NodeReport>)> =
@@ -287,6 +291,7 @@ impl pb::admin_server::Admin for Admin {
             warnings: status::warnings(&g),
             next_failure: status::next_failure(&g),
             answered_by: self.shared.who.name.clone(),
+            level: level_said(state.level),
             nodes,
         }))
     }
@@ -346,6 +351,7 @@ impl pb::admin_server::Admin for Admin {
                 let done = pb::change_reply::Done { revision, notes };
                 Ok(Response::new(pb::ChangeReply { outcome: Some(pb::change_reply::Outcome::Done(done)) }))
             }
+            Ok(Outcome::Admitted { .. }) => Err(Status::internal("a change admitted a node")),
             Ok(Outcome::Refused { problems, revision }) => Ok(Response::new(refused(problems, revision))),
             Err(e) => Err(self.refusal(&e)),
         }
@@ -430,6 +436,10 @@ impl pb::admin_server::Admin for Admin {
 
     async fn drain(&self, request: Request<pb::DrainRequest>) -> Result<Response<pb::DrainReply>, Status> {
         self.drain_anywhere(self.rooms()?, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn set_member(&self, request: Request<pb::SetMemberRequest>) -> Result<Response<pb::SetMemberReply>, Status> {
+        Self::set_member(self, request.into_inner()).await.map(Response::new)
     }
 }
 

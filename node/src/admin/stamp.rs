@@ -23,6 +23,8 @@ pub(super) fn stamp(request: Request<Command>) -> Command {
     if let Some(name) = proven {
         name.clone_into(&mut command.actor);
     }
+    // Not for operators.
+    (command.admit, command.raise_level) = (false, 0);
     command
 }
 

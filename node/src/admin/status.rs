@@ -119,7 +119,7 @@ pub(super) fn warnings(g: &Gathered<'_>) -> Vec<String> {
                 name(n)
             ));
         }
-        if r.draining {
+        if r.draining && !r.removed {
             all.push(format!("{0} takes no new clients: tandemctl node resume {0}, or end it", name(n)));
         }
         if n.lagging {
@@ -138,9 +138,8 @@ pub(super) fn warnings(g: &Gathered<'_>) -> Vec<String> {
     all.extend(upstreams_down(g));
     all.extend(certificates(g));
     all.extend(names_in_trouble(g));
-    if votes.voters > 0 && votes.voters.is_multiple_of(2) {
-        all.push(format!("{} voters tolerate no more failures than {}: add a witness", votes.voters, votes.voters - 1));
-    }
+    all.extend(even(votes.voters));
+    all.extend(old_builds(g));
     if g.insecure {
         all.push(
             "the node port authenticates nobody (insecure = true): whoever reaches it controls the cluster".to_owned(),
@@ -151,6 +150,25 @@ pub(super) fn warnings(g: &Gathered<'_>) -> Vec<String> {
 
 /// A store is a few megabytes and grows little; what fills the disk is something else, and does so fast.
 const LITTLE_ROOM: u64 = 64 << 20;
+/// An even number of voters is one too many, or one too few.
+pub(super) fn even(voters: usize) -> Option<String> {
+    (voters > 0 && voters.is_multiple_of(2)).then(|| {
+        format!(
+            "{voters} voters tolerate no more failures than {}: add a witness (tandemctl node add), promote a learner, or demote one",
+            voters - 1
+        )
+    })
+}
+
+/// Members that keep the others from what is new.
+fn old_builds(g: &Gathered<'_>) -> Option<String> {
+    let levels = || g.nodes.iter().filter_map(|n| Some((name(n), n.report.as_ref()?.level.max(1))));
+    let newest = levels().map(|(_, level)| level).max()?;
+    let old: Vec<String> = levels().filter(|(_, l)| *l < newest).map(|(n, l)| format!("{n} (level {l})")).collect();
+    (!old.is_empty()).then(|| {
+        format!("changes that need level {newest} are refused until tandemd is upgraded on {}", old.join(", "))
+    })
+}
 
 /// So long before its end a certificate is spoken of. What renews by itself renews a month before.
 const SOON_DAYS: i64 = 14;
@@ -248,7 +266,7 @@ pub(super) fn next_failure(g: &Gathered<'_>) -> String {
     let standby: Vec<String> = g
         .nodes
         .iter()
-        .filter(|n| is_proxy(n) && n.report.as_ref().is_some_and(NodeReport::is_fit))
+        .filter(|n| n.voter && is_proxy(n) && n.report.as_ref().is_some_and(NodeReport::is_fit))
         .map(name)
         .filter(|n| !holders.contains(n))
         .collect();

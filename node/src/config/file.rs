@@ -38,8 +38,12 @@ pub struct NodeFile {
     pub insecure: bool,
     /// How fast a silent leader is noticed.
     pub timers: Profile,
-    /// Everyone, this node included, sorted by name.
+    /// Everyone who founds the cluster, this node included, sorted by name; none where `join` says how to come in.
     pub peers: Vec<Peer>,
+    /// How to come into a cluster that there is, with an empty disk.
+    pub join: Option<Join>,
+    /// What this node does.
+    pub role: Role,
     /// How this node takes a virtual address.
     pub vip: Provider,
     /// Data plane threads; `None`: one a core.
@@ -73,6 +77,17 @@ pub struct Peer {
     pub address: SocketAddr,
     /// What it does.
     pub role: Role,
+}
+
+/// How a node comes into a cluster that there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Join {
+    /// Node ports of members, asked in this order; one that answers is enough.
+    pub members: Vec<SocketAddr>,
+    /// Where the members reach this node's port.
+    pub address: SocketAddr,
+    /// It does not vote: a data plane and a copy of the log.
+    pub learner: bool,
 }
 
 /// Which timers; the same on all nodes.
@@ -121,25 +136,41 @@ impl NodeFile {
         problems.into_result()?;
         file.ok_or_else(|| Problems::one("node.toml", "", "is incomplete", "see the README for a whole one"))
     }
-
-    /// This node's own line among the peers.
-    pub fn me(&self) -> Option<&Peer> {
-        self.peers.iter().find(|p| p.name == self.name)
-    }
 }
 
 fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
     let cluster = named(&mut top, "cluster", "a name for the cluster, the same on all nodes", problems);
     let name = named(&mut top, "name", "this node's name in [peers]", problems);
     let data_dir = top.required("data_dir", "name a directory only this node uses", problems);
-    let (listen, insecure, timers) = match top.table("control", problems) {
+    let (listen, insecure, timers, reached) = match top.table("control", problems) {
         Some(t) => control(t, problems),
         None => {
             problems.add("control.listen", "", "is missing", "write [control] listen = \"10.0.0.1:7440\"");
-            (None, false, Profile::Default)
+            (None, false, Profile::Default, None)
         }
     };
-    let peers = peers(&mut top, problems);
+    let joins = join(&mut top, problems);
+    let peers = match joins {
+        None => peers(&mut top, problems),
+        Some(_) if top.named("peers", problems).is_empty() => Vec::new(),
+        Some(_) => {
+            let mend = "keep [peers] to found a cluster with them, or join to come into one that there is";
+            problems.add("join", "", "and [peers] are both there", mend);
+            Vec::new()
+        }
+    };
+    let (said_role, learner) = (role(&mut top, problems), top.flag("learner", problems));
+    if joins.is_none() && (said_role.is_some() || learner.is_some()) {
+        problems.add("role", "", "and learner are for a node that joins", "write role in this node's line of [peers]");
+    }
+    let joins = joins.and_then(|members| {
+        let address = reached.or(listen).filter(|a| !a.ip().is_unspecified());
+        if address.is_none() && listen.is_some() {
+            let why = "does not say where the others reach this node";
+            problems.add("control.listen", "", why, "write [control] address = \"10.0.0.4:7440\" too");
+        }
+        Some(Join { members, address: address?, learner: learner.unwrap_or(false) })
+    });
     let vip = top.table("vip", problems).map_or(Some(Provider::None), |t| vip(t, problems));
     let (workers, busy_poll, grace) = top.table("proxy", problems).map_or((None, false, None), |t| proxy(t, problems));
     let (http, socket) = top.table("admin", problems).map_or((None, None), |t| admin(t, problems));
@@ -148,15 +179,16 @@ fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
     let dns = top.table("dns", problems).map_or_else(Vec::new, |t| dns(t, problems));
     let (log_format, log_levels) = top.table("log", problems).map_or((None, None), |t| log(t, problems));
     top.finish(problems);
-    let me = name.as_ref().and_then(|name| peers.iter().find(|p| p.name == *name));
-    if let (Some(name), None, false) = (&name, me, peers.is_empty()) {
+    let me = name.as_ref().and_then(|name| peers.iter().find(|p| p.name == *name)).map(|p| p.role);
+    if let (Some(name), None, false) = (&name, &me, peers.is_empty()) {
         let known: Vec<&str> = peers.iter().map(|p| p.name.as_str()).collect();
         problems.add("name", name, "is not among [peers]", format!("known: {}", known.join(", ")));
     }
-    if me.is_some_and(|m| m.role == Role::Witness) && vip.as_ref().is_some_and(|v| *v != Provider::None) {
+    let role = me.or(said_role).unwrap_or_default();
+    if role == Role::Witness && vip.as_ref().is_some_and(|v| *v != Provider::None) {
         problems.add("vip.provider", "", "a witness holds no address", "leave [vip] out on a witness");
     }
-    if me.is_some_and(|m| m.role == Role::Witness) && secrets.is_some() {
+    if role == Role::Witness && secrets.is_some() {
         problems.add("secrets.file", "", "a witness opens no keys", "leave [secrets] out on a witness");
     }
     let data_dir = PathBuf::from(data_dir?);
@@ -169,6 +201,8 @@ fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
         insecure,
         timers,
         peers,
+        join: joins,
+        role,
         vip: vip?,
         workers,
         busy_poll,
@@ -200,9 +234,11 @@ fn zone(top: &mut Table, problems: &mut Problems) -> Option<Name> {
     name
 }
 
-fn control(mut t: Table, problems: &mut Problems) -> (Option<SocketAddr>, bool, Profile) {
+/// Where to listen, that nobody is authenticated, the timers, and where the others reach this node if that is elsewhere.
+fn control(mut t: Table, problems: &mut Problems) -> (Option<SocketAddr>, bool, Profile, Option<SocketAddr>) {
     let listen = t.required("listen", "write listen = \"10.0.0.1:7440\"", problems);
     let listen = listen.and_then(|text| address(t.path("listen"), &text, problems));
+    let reached = t.text("address", problems).and_then(|text| address(t.path("address"), &text, problems));
     let insecure = t.flag("insecure", problems).unwrap_or(false);
     let timers = match t.text("timers", problems).as_deref() {
         None | Some("default") => Profile::Default,
@@ -227,7 +263,28 @@ fn control(mut t: Table, problems: &mut Problems) -> (Option<SocketAddr>, bool, 
         );
     }
     t.finish(problems);
-    (listen, insecure, timers)
+    (listen, insecure, timers, reached)
+}
+
+/// Members to ask to be let in; `None` where nothing is said of it.
+fn join(top: &mut Table, problems: &mut Problems) -> Option<Vec<SocketAddr>> {
+    let said = top.text_list("join", problems);
+    if said.is_empty() {
+        return None;
+    }
+    let each = said.iter().enumerate().map(|(i, text)| address(format!("join[{i}]"), text, problems));
+    Some(each.collect::<Vec<_>>().into_iter().flatten().collect())
+}
+
+fn role(t: &mut Table, problems: &mut Problems) -> Option<Role> {
+    match t.text("role", problems)?.as_str() {
+        "proxy" => Some(Role::Proxy),
+        "witness" => Some(Role::Witness),
+        other => {
+            problems.add(t.path("role"), other, "is not known here", "use \"proxy\" or \"witness\"");
+            None
+        }
+    }
 }
 
 fn address(path: String, text: &str, problems: &mut Problems) -> Option<SocketAddr> {
@@ -243,14 +300,7 @@ fn peers(top: &mut Table, problems: &mut Problems) -> Vec<Peer> {
     for (name, mut t) in top.named("peers", problems) {
         let given = t.required("address", "write address = \"10.0.0.1:7440\"", problems);
         let given = given.and_then(|text| address(t.path("address"), &text, problems));
-        let role = match t.text("role", problems).as_deref() {
-            None | Some("proxy") => Role::Proxy,
-            Some("witness") => Role::Witness,
-            Some(other) => {
-                problems.add(t.path("role"), other, "is not known here", "use \"proxy\" or \"witness\"");
-                Role::Proxy
-            }
-        };
+        let role = role(&mut t, problems).unwrap_or_default();
         let path = t.path("address");
         t.finish(problems);
         if Name::new(&name).is_none() {
@@ -263,7 +313,8 @@ fn peers(top: &mut Table, problems: &mut Problems) -> Vec<Peer> {
         peers.push(Peer { name, address, role });
     }
     if peers.is_empty() {
-        let mend = "name every node, this one included: [peers] a = { address = \"10.0.0.1:7440\" }";
+        let mend = "name every founder, this node included: [peers] a = { address = \"10.0.0.1:7440\" }; or a member of a \
+                    cluster to come into: join = [\"10.0.0.1:7440\"]";
         problems.add("peers", "", "is missing or empty", mend);
     }
     peers.sort_by(|a, b| a.name.cmp(&b.name));
@@ -386,12 +437,34 @@ mod tests {
     fn a_good_file_is_read_as_meant() {
         let file = NodeFile::parse(GOOD).unwrap();
         assert_eq!(file.peers.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["a", "b", "w"]);
-        assert_eq!(file.me().unwrap().role, Role::Proxy);
+        assert_eq!((file.role, file.join), (Role::Proxy, None));
         assert_eq!(file.vip, Provider::Linux { interface: "eth0".into() });
         assert_eq!(file.timers, Profile::Default);
         assert_eq!(file.zone, None);
         let placed = NodeFile::parse(&format!("zone = \"west-1\"\n{GOOD}")).unwrap();
         assert_eq!(placed.zone, Name::new("west-1"));
+    }
+
+    #[test]
+    fn a_node_that_joins_says_whom_and_where_it_is_reached() {
+        let text = |top: &str, control: &str| {
+            format!(
+                "cluster = \"chat\"\nname = \"d\"\ndata_dir = \"/var/lib/tandem\"\njoin = [\"10.0.0.1:7440\"]\n{top}\n\
+                 [control]\nlisten = \"0.0.0.0:7440\"\ninsecure = true\n{control}"
+            )
+        };
+        let file = NodeFile::parse(&text("role = \"witness\"", "address = \"10.0.0.4:7440\"")).unwrap();
+        let join =
+            Join { members: vec![([10, 0, 0, 1], 7440).into()], address: ([10, 0, 0, 4], 7440).into(), learner: false };
+        assert_eq!((file.role, file.join, file.peers), (Role::Witness, Some(join), vec![]));
+        let learner = NodeFile::parse(&text("learner = true", "address = \"10.0.0.4:7440\"")).unwrap();
+        assert!(learner.join.is_some_and(|j| j.learner));
+        let unreachable = NodeFile::parse(&text("", "")).unwrap_err().to_string();
+        assert!(unreachable.contains("control.listen") && unreachable.contains("address = "), "{unreachable}");
+        let both = NodeFile::parse(&text("", "[peers]\nd = { address = \"10.0.0.4:7440\" }")).unwrap_err().to_string();
+        assert!(both.contains("join") && both.contains("[peers]"), "{both}");
+        let founder = NodeFile::parse(&format!("learner = true\n{GOOD}")).unwrap_err().to_string();
+        assert!(founder.contains("for a node that joins"), "{founder}");
     }
 
     #[test]

@@ -2,5 +2,5 @@
 
 mod file;
 
-pub use file::{NodeFile, Peer, Profile, Provider, Role};
+pub use file::{Join, NodeFile, Peer, Profile, Provider, Role};
 pub use tandem_proto::{model, routing};

@@ -1,20 +1,24 @@
-//! Before there is a log: nodes with empty disks agree on a cluster id and on who is who.
+//! How a node comes to know who it is: it has it on disk, founds a cluster with its peers, or is let into one there is.
 //!
 //! ```text
 //!   empty ──(all peers answer: empty, same peers, same timers)──▶ the first by name makes an identity
 //!         ──Adopt to each peer, each writes it down──▶ adopted ──initialize on the first──▶ formed
-//!   empty while a peer is formed: this disk was lost. A node that forgot its vote must not vote: refuse to start.
+//!   empty while a peer is formed: this disk was lost. A node that forgot its vote must not vote: it waits until it is
+//!   taken in anew, under another number (Adopt, by `node replace`)
+//!   empty, told whom to join ──Join, at the leader──▶ admitted: the log gave it a number ──▶ adopted
 //! ```
 
 use std::time::Duration;
 
 use tandem_proto::raft::v1 as pb;
-use tandem_proto::raft::v1::formation_client::FormationClient;
-use tonic::{Request, Response, Status};
+use tonic::Code;
 
-use super::network::{Dial, Line};
-use super::standing::{Member, NodeId};
+use super::asking;
+use super::level::LEVEL;
+use super::network::Dial;
+use super::standing::{Member, NodeId, Role};
 use super::store::Store;
+use super::wire;
 
 /// What this node was told of its cluster, by its own file.
 #[derive(Debug, Clone)]
@@ -23,10 +27,25 @@ pub struct Founding {
     pub cluster: String,
     /// Name of this node.
     pub name: String,
-    /// Everyone, this node included, sorted by name; ids by that order, from 1.
+    /// What this node does.
+    pub role: Role,
+    /// Everyone, this node included, sorted by name; ids by that order, from 1. None where `join` says how to come in.
     pub peers: Vec<Member>,
+    /// How to come into a cluster that there is.
+    pub join: Option<Joining>,
     /// The lease, as everyone must have it.
     pub lease: Duration,
+}
+
+/// How a node with an empty disk comes into a cluster that there is.
+#[derive(Debug, Clone)]
+pub struct Joining {
+    /// host:port of members' node ports, asked in this order.
+    pub members: Vec<String>,
+    /// host:port at which they reach this node.
+    pub address: String,
+    /// It shall not vote.
+    pub learner: bool,
 }
 
 /// Why this node cannot take part in its cluster.
@@ -42,16 +61,13 @@ pub enum Error {
         /// Who node.toml says we are.
         told: String,
     },
-    /// The disk is empty, but the cluster knows this node.
-    #[error(
-        "this node's disk is empty, but {peer} says the cluster was formed with node {name:?} in it. A node that forgot its votes \
-         must not vote again: restore its data directory, or form the cluster anew with all data directories empty"
-    )]
-    Wiped {
-        /// Who knows.
-        peer: String,
-        /// Our name.
-        name: String,
+    /// The cluster does not let it in.
+    #[error("{by} does not let this node in: {why}")]
+    Denied {
+        /// Who said so.
+        by: String,
+        /// Why.
+        why: String,
     },
     /// The disk did not take the identity.
     #[error("cannot write this node's identity: {0}; mend the disk under data_dir")]
@@ -59,15 +75,15 @@ pub enum Error {
 }
 
 impl Founding {
-    fn lease_ms(&self) -> u32 {
+    pub(super) fn lease_ms(&self) -> u32 {
         u32::try_from(self.lease.as_millis()).unwrap_or(u32::MAX)
     }
 
-    fn peers_out(&self) -> Vec<pb::Member> {
+    pub(super) fn peers_out(&self) -> Vec<pb::Member> {
         self.peers.iter().map(Into::into).collect()
     }
 
-    fn my_id(&self) -> NodeId {
+    pub(super) fn my_id(&self) -> NodeId {
         self.peers.iter().find(|m| m.name == self.name).map_or(0, |m| m.id)
     }
 
@@ -112,11 +128,20 @@ pub(super) async fn form(founding: &Founding, dial: &Dial, store: &Store) -> Res
         } else if store.formed() {
             // A log without an identity: the first write of all is lost, so is the order of writes.
             return Err(Error::Disk(std::io::Error::other("the store has a log but no identity")));
+        } else if let Some(joining) = &founding.join {
+            match ask(founding, dial, joining).await? {
+                Ok(identity) => store.adopt(identity).await?,
+                Err(waiting) => told.say(&waiting),
+            }
         } else {
             match all_empty(founding, dial).await {
                 Ok(()) if founding.my_id() == 1 => store.adopt(found(founding)).await?,
                 Ok(()) => told.say(&format!("{} to found the cluster", founding.peers[0].name)),
-                Err(NotYet::Formed { peer }) => return Err(Error::Wiped { peer, name: founding.name.clone() }),
+                Err(NotYet::Formed { peer }) => told.say(&format!(
+                    "an operator: this disk is empty, but {peer} says the cluster was formed with {name} in it, and a node that \
+                     forgot its votes must not vote again. Take it in under a new number: tandemctl node replace {name}",
+                    name = founding.name
+                )),
                 Err(NotYet::Waiting(what)) => told.say(&what),
             }
         }
@@ -132,7 +157,41 @@ fn found(founding: &Founding) -> pb::Identity {
         node: founding.my_id(),
         name: founding.name.clone(),
         founders: founding.peers_out(),
+        admitted: false,
     }
+}
+
+/// Asks the members one after the other, and the leader where one names it. `Ok(Err)`: nobody could say yes or no yet.
+async fn ask(founding: &Founding, dial: &Dial, joining: &Joining) -> Result<Result<pb::Identity, String>, Error> {
+    let request = pb::JoinRequest {
+        cluster: founding.cluster.clone(),
+        name: founding.name.clone(),
+        address: joining.address.clone(),
+        role: wire::role_out(founding.role).into(),
+        learner: joining.learner,
+        lease_ms: founding.lease_ms(),
+        level: LEVEL,
+    };
+    let mut waiting = Vec::new();
+    for member in &joining.members {
+        let mut by = member.clone();
+        let mut answer = asking::join(dial, &by, request.clone()).await;
+        if let Err(status) = &answer
+            && let Some(leader) = status.metadata().get(asking::LEADER).and_then(|v| v.to_str().ok())
+        {
+            leader.clone_into(&mut by);
+            answer = asking::join(dial, &by, request.clone()).await;
+        }
+        match answer {
+            Ok(pb::JoinReply { identity: Some(identity) }) => return Ok(Ok(identity)),
+            Ok(pb::JoinReply { identity: None }) => waiting.push(format!("{by}: it gave no identity")),
+            Err(status) if status.code() == Code::InvalidArgument => {
+                return Err(Error::Denied { by, why: status.message().to_owned() });
+            }
+            Err(status) => waiting.push(format!("{by} to let this node in: {}", status.message())),
+        }
+    }
+    Ok(Err(waiting.join("; ")))
 }
 
 /// What we wait for, said when it changes and every ten seconds.
@@ -146,7 +205,7 @@ impl Told {
     fn say(&mut self, what: &str) {
         self.times = if self.last == what { self.times + 1 } else { 0 };
         if self.times.is_multiple_of(100) {
-            tracing::info!("forming the cluster: waiting for {what}");
+            tracing::info!("coming into the cluster: waiting for {what}");
         }
         what.clone_into(&mut self.last);
     }
@@ -157,18 +216,10 @@ enum NotYet {
     Waiting(String),
 }
 
-fn client(dial: &Dial, address: &str) -> Result<FormationClient<Line>, String> {
-    dial.line(address).map(FormationClient::new).map_err(|e| e.to_string())
-}
-
 async fn probe(founding: &Founding, dial: &Dial, peer: &Member) -> Result<pb::ProbeReply, String> {
-    let mut client = client(dial, &peer.address)?;
-    let ask = pb::ProbeRequest { cluster: founding.cluster.clone(), from: founding.name.clone() };
-    match tokio::time::timeout(Duration::from_millis(500), client.probe(ask)).await {
-        Ok(Ok(reply)) => Ok(reply.into_inner()),
-        Ok(Err(status)) => Err(status.message().to_owned()),
-        Err(_) => Err("no answer".to_owned()),
-    }
+    let nobody_yet =
+        pb::Identity { cluster: founding.cluster.clone(), name: founding.name.clone(), ..Default::default() };
+    asking::probe(dial, &peer.address, &nobody_yet).await
 }
 
 fn others(founding: &Founding) -> impl Iterator<Item = &Member> {
@@ -209,52 +260,8 @@ async fn adopted_by_all(founding: &Founding, dial: &Dial, identity: &pb::Identit
             return Ok(true);
         }
         let theirs = pb::Identity { node: peer.id, name: peer.name.clone(), ..identity.clone() };
-        let mut client = client(dial, &peer.address)?;
-        client
-            .adopt(pb::AdoptRequest { identity: Some(theirs) })
-            .await
-            .map_err(|e| format!("{at}: {}", e.message()))?;
+        let ask = pb::AdoptRequest { identity: Some(theirs) };
+        asking::adopt(dial, &peer.address, ask).await.map_err(|e| format!("{at}: {e}"))?;
     }
     Ok(false)
-}
-
-/// Answers the others' probes, and writes down who we are when the founder says it.
-#[derive(Clone)]
-pub(super) struct Service {
-    pub(super) founding: Founding,
-    pub(super) store: Store,
-}
-
-#[tonic::async_trait]
-impl pb::formation_server::Formation for Service {
-    async fn probe(&self, _: Request<pb::ProbeRequest>) -> Result<Response<pb::ProbeReply>, Status> {
-        Ok(Response::new(pb::ProbeReply {
-            cluster: self.founding.cluster.clone(),
-            name: self.founding.name.clone(),
-            identity: self.store.identity(),
-            formed: self.store.formed(),
-            peers: self.founding.peers_out(),
-            lease_ms: self.founding.lease_ms(),
-        }))
-    }
-
-    async fn adopt(&self, request: Request<pb::AdoptRequest>) -> Result<Response<pb::AdoptReply>, Status> {
-        let refuse = |why: &str| Err(Status::failed_precondition(why));
-        let Some(offered) = request.into_inner().identity else { return refuse("no identity") };
-        if let Some(known) = self.store.identity() {
-            return if known == offered {
-                Ok(Response::new(pb::AdoptReply {}))
-            } else {
-                refuse("this node belongs to another cluster already; empty its data directory if that one is gone")
-            };
-        }
-        let ours = (offered.cluster.as_str(), offered.name.as_str(), offered.node);
-        if ours != (&self.founding.cluster, &self.founding.name, self.founding.my_id())
-            || offered.founders != self.founding.peers_out()
-        {
-            return refuse("[peers] differ; make them the same on all nodes");
-        }
-        self.store.adopt(offered).await.map_err(|e| Status::internal(e.to_string()))?;
-        Ok(Response::new(pb::AdoptReply {}))
-    }
 }

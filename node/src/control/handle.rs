@@ -7,15 +7,19 @@ use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, ForwardToLeader, RaftError};
 use tandem_proto::config::v1::Command;
-use tokio::sync::watch;
+use tandem_proto::raft::v1 as pb;
+use tokio::sync::{Mutex, watch};
 
+use super::level;
+use super::network::Dial;
 use super::raft::{Change, Raft, Types};
+use super::roster::Refusal;
 use super::standing::{Member, NodeId, Standing};
 use super::state::{Outcome, State};
 use super::timings::Timings;
 
 /// How long a change may take: several elections long, and short enough for a person.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a change or a transfer did not happen here.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -29,6 +33,20 @@ pub enum Error {
     /// Consensus does not run on this node, and what mends that.
     #[error("consensus does not run on this node: {0}")]
     Fatal(String),
+    /// Members are changed one at a time.
+    #[error("another change of members is under way; ask again when it is done: tandemctl node ls")]
+    Busy,
+    /// The members must not be changed so.
+    #[error(transparent)]
+    Members(#[from] Refusal),
+    /// Some member could not apply it.
+    #[error("this needs level {needed} on every node; upgrade tandemd, or remove the node: {old}")]
+    Old {
+        /// The level it needs.
+        needed: u32,
+        /// Who is below, and why that is thought.
+        old: String,
+    },
 }
 
 /// The handle. Cheap to clone.
@@ -39,6 +57,12 @@ pub struct Control {
     pub(super) state: watch::Receiver<Arc<State>>,
     pub(super) standing: watch::Receiver<Standing>,
     pub(super) timings: Arc<Timings>,
+    /// How it comes to the others.
+    pub(super) dial: Dial,
+    /// Who this node is.
+    pub(super) identity: Arc<pb::Identity>,
+    /// Held while members are changed from here.
+    pub(super) changing: Arc<Mutex<()>>,
 }
 
 impl Control {
@@ -62,6 +86,11 @@ impl Control {
         Arc::clone(&self.state.borrow())
     }
 
+    /// Who this node is.
+    pub fn identity(&self) -> &pb::Identity {
+        &self.identity
+    }
+
     /// Where this node stands now.
     pub fn here(&self) -> Standing {
         self.standing.borrow().clone()
@@ -71,7 +100,14 @@ impl Control {
     ///
     /// # Errors
     /// `NotLeader` and `NoQuorum` before anything happened or with its fate unknown: ask again with the same request id.
-    pub async fn propose(&self, command: Command) -> Result<Outcome, Error> {
+    /// `Old` if some member could not apply it.
+    pub async fn propose(&self, mut command: Command) -> Result<Outcome, Error> {
+        command.level = level::needed(&command);
+        self.all_know(command.level).await?;
+        self.write(command).await
+    }
+
+    pub(super) async fn write(&self, command: Command) -> Result<Outcome, Error> {
         match tokio::time::timeout(PATIENCE, self.raft()?.client_write(Change(command))).await {
             Ok(Ok(written)) => Ok(written.data),
             Ok(Err(e)) => Err(self.refusal(&e)),
@@ -79,14 +115,15 @@ impl Control {
         }
     }
 
-    fn raft(&self) -> Result<&Raft, Error> {
+    pub(super) fn raft(&self) -> Result<&Raft, Error> {
         self.raft.as_ref().ok_or_else(|| Error::Fatal(self.here().fatal.unwrap_or_default()))
     }
 
-    fn refusal(&self, e: &RaftError<Types, ClientWriteError<Types>>) -> Error {
+    pub(super) fn refusal(&self, e: &RaftError<Types, ClientWriteError<Types>>) -> Error {
         let forward: &ForwardToLeader<Types> = match e {
             RaftError::Fatal(fatal) => return Error::Fatal(fatal.to_string()),
             RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => forward,
+            RaftError::APIError(ClientWriteError::ChangeMembershipError(_)) => return Error::Busy,
             RaftError::APIError(_) => return self.no_quorum(),
         };
         match &forward.leader_node {
@@ -125,15 +162,25 @@ impl Control {
         ))
     }
 
+    /// Whether this node leads, and may do what only a leader does.
+    ///
+    /// # Errors
+    /// `NotLeader`, `NoQuorum` or `Fatal`.
+    pub fn leads(&self) -> Result<(), Error> {
+        let here = self.here();
+        match here.leader_member() {
+            Some(leader) if leader.id != here.me => Err(Error::NotLeader(leader.clone())),
+            Some(_) if here.fatal.is_none() => Ok(()),
+            _ => Err(self.no_quorum()),
+        }
+    }
+
     /// Hands leadership to `to` and waits until it leads, at most `patience`. Bypasses the lease: release addresses first.
     ///
     /// # Errors
     /// `NotLeader` if this node does not lead; `NoQuorum` if `to` does not take over in time.
     pub async fn transfer(&self, to: NodeId, patience: Duration) -> Result<(), Error> {
-        let here = self.here();
-        if here.leader != Some(here.me) {
-            return Err(here.leader_member().map_or_else(|| self.no_quorum(), |m| Error::NotLeader(m.clone())));
-        }
+        self.leads()?;
         self.raft()?.trigger().transfer_leader(to).await.map_err(|e| Error::Fatal(e.to_string()))?;
         let mut standing = self.standing();
         let leads = standing.wait_for(|s| s.leader == Some(to));

@@ -29,9 +29,8 @@ impl RaftLogStorage<Types> for Store {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
-        let kept = self.kept();
-        let last = kept.log.last_key_value().map(|(_, entry)| entry.log_id).or(kept.purged);
-        Ok(LogState { last_purged_log_id: kept.purged, last_log_id: last })
+        let last_log_id = self.last();
+        Ok(LogState { last_purged_log_id: self.kept().purged, last_log_id })
     }
 
     async fn get_log_reader(&mut self) -> Self {

@@ -12,7 +12,7 @@ use prost::Message;
 use tandem_proto::raft::v1 as pb;
 use tokio::sync::watch;
 
-use super::raft::{Change, LogId, Snapshot, SnapshotData, SnapshotMeta, StoredMembership, Types};
+use super::raft::{Change, Entry, LogId, Snapshot, SnapshotData, SnapshotMeta, StoredMembership, Types};
 use super::standing::{Member, NodeId};
 use super::state::{Outcome, State};
 use super::store::Store;
@@ -52,10 +52,49 @@ impl Machine {
     fn replace(&mut self, meta: &SnapshotMeta, data: &[u8]) -> io::Result<()> {
         let state = pb::State::decode(data).map_err(broken)?;
         self.state = wire::state_in(state).map_err(broken)?;
+        // A snapshot from before there were newcomers has no roll; its members are the founders.
+        self.state.roll.members_are(meta.last_membership.membership().nodes().map(|(id, _)| *id));
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.publish.send_replace(Arc::new(self.state.without_requests()));
         Ok(())
+    }
+
+    /// What an entry does.
+    fn step(&mut self, entry: Entry) -> Outcome {
+        let outcome = match entry.payload {
+            EntryPayload::Normal(Change(command)) => {
+                let begun = Instant::now();
+                let outcome = self.state.apply(&command);
+                self.store.timings().apply.observe(begun.elapsed());
+                outcome
+            }
+            EntryPayload::Membership(membership) => {
+                self.state.roll.members_are(membership.nodes().map(|(id, _)| *id));
+                self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                Outcome::Done { revision: self.state.revision }
+            }
+            EntryPayload::Blank => Outcome::Done { revision: self.state.revision },
+        };
+        self.applied = Some(entry.log_id);
+        outcome
+    }
+
+    /// Applies all of the log, committed or not.
+    pub(super) fn replay(&mut self) -> io::Result<()> {
+        let next = self.applied.map_or(0, |id| id.index + 1);
+        let entries: Vec<Entry> = self.store.kept().log.range(next..).map(|(_, entry)| entry.clone()).collect();
+        if let Some(first) = entries.first().filter(|e| self.applied.is_some() && e.log_id.index != next) {
+            return Err(broken(format!("the log begins at {}, the snapshot ends before {next}", first.log_id.index)));
+        }
+        for entry in entries {
+            self.step(entry);
+        }
+        Ok(())
+    }
+
+    pub(super) fn state(&self) -> &State {
+        &self.state
     }
 }
 
@@ -72,23 +111,11 @@ impl RaftStateMachine<Types> for Machine {
         S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
     {
         while let Some((entry, responder)) = entries.try_next().await? {
-            let before = self.state.revision;
-            let outcome = match entry.payload {
-                EntryPayload::Normal(Change(command)) => {
-                    let begun = Instant::now();
-                    let outcome = self.state.apply(&command);
-                    self.store.timings().apply.observe(begun.elapsed());
-                    outcome
-                }
-                EntryPayload::Membership(membership) => {
-                    self.membership = StoredMembership::new(Some(entry.log_id), membership);
-                    Outcome::Done { revision: before }
-                }
-                EntryPayload::Blank => Outcome::Done { revision: before },
-            };
-            self.applied = Some(entry.log_id);
+            let seen = |state: &State| (state.revision, state.roll.next(), state.level);
+            let (before, membered) = (seen(&self.state), matches!(entry.payload, EntryPayload::Membership(_)));
+            let outcome = self.step(entry);
             // Live before it is acknowledged: who is told "done" finds it done.
-            if self.state.revision != before {
+            if membered || before != seen(&self.state) {
                 self.publish.send_replace(Arc::new(self.state.without_requests()));
             }
             if let Some(responder) = responder {

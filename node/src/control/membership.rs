@@ -1,7 +1,7 @@
-//! How this node comes into its cluster: forms it, or returns to it; later, joins it.
+//! How consensus starts on this node, once it knows who it is.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use openraft::async_runtime::WatchReceiver;
@@ -19,9 +19,12 @@ use super::raft::{Raft, Types};
 use super::recent;
 use super::standing::{Member, NodeId, Role, Standing};
 use super::state::State;
+use super::steward;
 use super::store::Store;
 use super::succession;
 use super::timers::Timers;
+use super::watchman::{self, Halt, Halted};
+use super::welcome;
 use super::wire;
 
 /// Why consensus does not run here.
@@ -43,18 +46,23 @@ pub struct Doors {
     store: Store,
     dial: Dial,
     raft: network::Service,
+    running: Arc<OnceLock<Control>>,
 }
 
 impl Doors {
     /// Doors to a node that was told `founding`, remembers `store`, and comes to the others by `dial`.
     pub fn new(founding: Founding, timers: Timers, store: Store, dial: Dial) -> Self {
-        Self { founding, timers, store, dial, raft: network::Service::default() }
+        Self { founding, timers, store, dial, raft: network::Service::default(), running: Arc::default() }
     }
 
     /// Adds the services to a gRPC router.
     pub fn serve(&self, router: tonic::service::RoutesBuilder) -> tonic::service::RoutesBuilder {
         let mut router = router;
-        let formation = formation::Service { founding: self.founding.clone(), store: self.store.clone() };
+        let formation = welcome::Service {
+            founding: self.founding.clone(),
+            store: self.store.clone(),
+            running: Arc::clone(&self.running),
+        };
         router.add_service(self.raft.clone().server());
         router.add_service(pb::formation_server::FormationServer::new(formation));
         router
@@ -84,12 +92,14 @@ impl Doors {
         let (publish, state) = watch::channel(Arc::new(State::default()));
         let machine = Machine::restored(self.store.clone(), publish).map_err(|e| Error::Raft(e.to_string()))?;
         let config = config(&self.founding.cluster, self.timers).map_err(Error::Raft)?;
-        let network = Network { seal: seal.clone(), dial: self.dial };
+        let network = Network { seal: seal.clone(), dial: self.dial.clone() };
         let raft = Raft::new(identity.node, config, network, self.store.clone(), machine)
             .await
             .map_err(|e| Error::Raft(e.to_string()))?;
-        let standing = publish_standing(&raft, self.store.clone());
-        self.raft.start(raft.clone(), seal);
+        let halt = Halt::default();
+        let standing = publish_standing(&raft, self.store.clone(), halt.watch());
+        let me = Arc::new(identity.clone());
+        self.raft.start(network::Running { raft: raft.clone(), seal, state: state.clone(), halt: halt.clone() });
         if start == Start::Initialize {
             let founders: BTreeMap<NodeId, Member> =
                 identity.founders.into_iter().map(|m| (m.id, wire::member_in(m))).collect();
@@ -98,11 +108,24 @@ impl Doors {
             tracing::info!(cluster = %self.founding.cluster, nodes, "the cluster is formed");
         }
         tokio::spawn(recent::keep(raft.clone()));
-        let control = Control { raft: Some(raft), state, standing, timings: self.store.timings() };
-        let me = self.founding.peers.iter().find(|m| m.name == self.founding.name);
-        if me.is_some_and(|m| m.role == Role::Witness) {
+        let timings = self.store.timings();
+        let control = Control {
+            raft: Some(raft),
+            state,
+            standing,
+            timings,
+            dial: self.dial,
+            identity: me,
+            changing: Arc::default(),
+        };
+        if self.founding.role == Role::Witness {
             tokio::spawn(succession::hand_on(control.clone()));
         }
+        tokio::spawn(steward::attend(control.clone()));
+        tokio::spawn(end_when_halted(control.clone(), halt.watch()));
+        tokio::spawn(watchman::ask(control.clone(), halt));
+        // A node enters once in its life.
+        let _ = self.running.set(control.clone());
         Ok(control)
     }
 
@@ -131,7 +154,16 @@ impl Doors {
             let _open = (machine, said);
             std::future::pending::<()>().await;
         });
-        Ok(Control { raft: None, state, standing, timings: self.store.timings() })
+        let (dial, identity) = (self.dial, Arc::new(identity));
+        Ok(Control {
+            raft: None,
+            state,
+            standing,
+            timings: self.store.timings(),
+            dial,
+            identity,
+            changing: Arc::default(),
+        })
     }
 }
 
@@ -157,14 +189,42 @@ fn config(cluster: &str, timers: Timers) -> Result<Arc<Config>, String> {
     config.validate().map(Arc::new).map_err(|e| e.to_string())
 }
 
+/// Consensus ends on a node that must not take part; what else it does goes on.
+async fn end_when_halted(control: Control, mut halted: watch::Receiver<Option<Halted>>) {
+    let mut standing = control.standing();
+    tokio::select! {
+        _ = halted.wait_for(Option::is_some) => {}
+        // It ends by itself, or because of that.
+        _ = standing.wait_for(|s| s.fatal.is_some()) => {}
+    }
+    let must = halted.borrow().is_some();
+    if must {
+        control.stop().await;
+    }
+}
+
 /// openraft's metrics as [`Standing`], one for each change.
-fn publish_standing(raft: &Raft, store: Store) -> watch::Receiver<Standing> {
+fn publish_standing(
+    raft: &Raft,
+    store: Store,
+    mut halted: watch::Receiver<Option<Halted>>,
+) -> watch::Receiver<Standing> {
     let mut metrics = raft.metrics();
     let (publish, standing) = watch::channel(look(&metrics.borrow_watched().clone(), &store));
     tokio::spawn(async move {
-        while metrics.changed().await.is_ok() {
-            let now = look(&metrics.borrow_watched().clone(), &store);
+        loop {
+            let ended = tokio::select! {
+                changed = metrics.changed() => changed.is_err(),
+                _ = halted.changed() => false,
+            };
+            let mut now = look(&metrics.borrow_watched().clone(), &store);
+            if let Some(halted) = halted.borrow().clone() {
+                (now.fatal, now.removed) = (Some(halted.why), halted.removed);
+            }
             publish.send_replace(now);
+            if ended {
+                return;
+            }
         }
     });
     standing
@@ -185,6 +245,7 @@ fn look(m: &openraft::RaftMetrics<Types>, store: &Store) -> Standing {
         voters: Arc::new(membership.voter_ids().collect()),
         // The store knows what mends it; openraft only that a write failed.
         fatal: m.running_state.as_ref().err().map(|e| store.unfit().unwrap_or_else(|| format!("{e}; restart tandemd"))),
+        removed: false,
     }
 }
 

@@ -1,31 +1,46 @@
 //! One log, one truth: every change goes through consensus, every node applies the same changes in the same order.
 
+mod admission;
+mod asking;
+mod changing;
 mod clock;
 mod disk;
+mod force;
 mod formation;
 mod handle;
 pub mod history;
 mod inspect;
+mod level;
 mod log;
 mod machine;
 mod membership;
 mod network;
 mod raft;
 mod recent;
+mod roll;
+mod roster;
 mod standing;
 pub mod state;
+mod steward;
 mod store;
 mod succession;
 mod timers;
 mod timings;
+mod watchman;
+mod welcome;
 mod wire;
 
+pub use admission::{Denial, Newcomer};
 pub use clock::now;
 pub use disk::{Directory, Disk, File};
-pub use formation::Founding;
+pub use force::{Error as ForceError, Forced, force};
+pub use formation::{Founding, Joining};
 pub use handle::{Control, Error};
+pub use level::{LEVEL, said as level_said};
 pub use membership::{Doors, Error as EnterError};
 pub use network::{Dial, Line, channel};
+pub use roll::Roll;
+pub use roster::{Refusal, Roster};
 pub use standing::{Member, NodeId, Role, Standing};
 pub use store::{Error as StoreError, Store, Writer};
 pub use succession::ranked;

@@ -14,6 +14,7 @@ use openraft::raft::{
 use openraft::{AnyError, OptionalSend, RaftNetworkFactory};
 use tandem_proto::raft::v1 as pb;
 use tandem_proto::raft::v1::raft_client::RaftClient;
+use tokio::sync::watch;
 use tokio_stream::StreamExt as _;
 use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint};
@@ -24,6 +25,8 @@ use tower::util::BoxCloneSyncService;
 
 use super::raft::{Raft, Snapshot, SnapshotData, Types, Vote};
 use super::standing::{Member, NodeId};
+use super::state::State;
+use super::watchman::{Halt, Halted};
 use super::wire;
 
 /// A message holds a few hundred config edits at most; a snapshot comes in chunks.
@@ -63,7 +66,8 @@ impl Seal {
         }
         if e.epoch != self.epoch {
             return refuse(format!(
-                "node {} is of epoch {}, this cluster of {}; wipe and rejoin the older one",
+                "node {} is of epoch {}, this one of {}: a survivor formed the cluster anew (force-quorum). The older one comes back so: \
+                 stop tandemd, empty data_dir, start it, and from the newer one: tandemctl node add NAME --address HOST:PORT",
                 e.from, e.epoch, self.epoch
             ));
         }
@@ -268,13 +272,42 @@ fn chunked(head: pb::SnapshotHead, data: Vec<u8>) -> Vec<pb::SnapshotChunk> {
 /// The receiving side. Until consensus runs here (booting, forming) it answers UNAVAILABLE.
 #[derive(Clone, Default)]
 pub(super) struct Service {
-    running: Arc<OnceLock<Result<(Raft, Seal), String>>>,
+    running: Arc<OnceLock<Result<Running, String>>>,
+}
+
+/// What messages are for, and checked against.
+pub(super) struct Running {
+    pub(super) raft: Raft,
+    pub(super) seal: Seal,
+    pub(super) state: watch::Receiver<Arc<State>>,
+    pub(super) halt: Halt,
+}
+
+impl Running {
+    /// A stranger's message, and that of one who is a member no more, is refused before consensus sees it.
+    fn check(&self, envelope: Option<&pb::Envelope>) -> Result<(), Status> {
+        self.seal.check(envelope)?;
+        let from = envelope.map_or(0, |e| e.from);
+        if self.state.borrow().roll.is_removed(from) {
+            return Err(Status::failed_precondition(format!("node {from} was removed from this cluster")));
+        }
+        Ok(())
+    }
+
+    /// An entry beyond what this build knows: it would be written down without what makes it new.
+    fn unreadable(&self, why: &wire::Malformed) -> Status {
+        if let wire::Malformed::Newer(_) = why {
+            self.halt.because(Halted { why: why.to_string(), removed: false });
+            return Status::failed_precondition(why.to_string());
+        }
+        malformed(why)
+    }
 }
 
 impl Service {
-    pub(super) fn start(&self, raft: Raft, seal: Seal) {
+    pub(super) fn start(&self, running: Running) {
         // A second start cannot happen: a node runs consensus once in its life.
-        let _ = self.running.set(Ok((raft, seal)));
+        let _ = self.running.set(Ok(running));
     }
 
     /// Consensus will not run here: whoever asks is told why.
@@ -282,10 +315,14 @@ impl Service {
         let _ = self.running.set(Err(why));
     }
 
-    fn raft(&self, envelope: Option<&pb::Envelope>) -> Result<&Raft, Status> {
+    fn running(&self, envelope: Option<&pb::Envelope>) -> Result<&Running, Status> {
         let running = self.running.get().ok_or_else(|| Status::unavailable("this node is starting"))?;
-        let (raft, seal) = running.as_ref().map_err(Status::failed_precondition)?;
-        seal.check(envelope).map(|()| raft)
+        let running = running.as_ref().map_err(Status::failed_precondition)?;
+        running.check(envelope).map(|()| running)
+    }
+
+    fn raft(&self, envelope: Option<&pb::Envelope>) -> Result<&Raft, Status> {
+        self.running(envelope).map(|running| &running.raft)
     }
 }
 
@@ -301,8 +338,9 @@ fn failed(e: impl std::fmt::Display) -> Status {
 impl pb::raft_server::Raft for Service {
     async fn append(&self, request: Request<pb::AppendRequest>) -> Result<Response<pb::AppendReply>, Status> {
         let message = request.into_inner();
-        let raft = self.raft(message.envelope.as_ref())?;
-        let reply = raft.append_entries(wire::append_in(message).map_err(malformed)?).await.map_err(failed)?;
+        let running = self.running(message.envelope.as_ref())?;
+        let message = wire::append_in(message).map_err(|e| running.unreadable(&e))?;
+        let reply = running.raft.append_entries(message).await.map_err(failed)?;
         Ok(Response::new(wire::append_reply_out(reply)))
     }
 
@@ -339,16 +377,19 @@ impl pb::raft_server::Raft for Service {
             .transpose()?
             .and_then(|c| c.head)
             .ok_or_else(|| malformed("a snapshot without head"))?;
-        let raft = self.raft(head.envelope.as_ref())?;
+        let running = self.running(head.envelope.as_ref())?;
         let mut data = Vec::new();
         while let Some(chunk) = chunks.next().await.transpose()? {
             data.extend_from_slice(&chunk.data);
         }
         let meta = wire::snapshot_meta_in(head.meta.ok_or_else(|| malformed("a snapshot without meta"))?)
             .map_err(malformed)?;
+        if let Err(newer @ wire::Malformed::Newer(_)) = wire::readable(&data) {
+            return Err(running.unreadable(&newer));
+        }
         let snapshot = Snapshot { meta, snapshot: Cursor::new(data) };
         let vote = wire::vote_in(head.vote).map_err(malformed)?;
-        let reply = raft.install_full_snapshot(vote, snapshot).await.map_err(failed)?;
+        let reply = running.raft.install_full_snapshot(vote, snapshot).await.map_err(failed)?;
         Ok(Response::new(pb::SnapshotReply { vote: Some(wire::vote_out(&reply.vote)) }))
     }
 }

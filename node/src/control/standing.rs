@@ -23,6 +23,8 @@ pub struct Member {
     pub address: String,
     /// What it does.
     pub role: Role,
+    /// A learner that becomes a voter as soon as it has caught up.
+    pub to_vote: bool,
 }
 
 /// A snapshot of consensus as this node sees it; a new one is published at every acknowledged heartbeat.
@@ -46,6 +48,8 @@ pub struct Standing {
     pub voters: Arc<Vec<NodeId>>,
     /// Consensus stopped on this node, and why.
     pub fatal: Option<String>,
+    /// That is because this node is no member any more: it must serve nobody new.
+    pub removed: bool,
 }
 
 impl Standing {

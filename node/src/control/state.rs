@@ -7,6 +7,8 @@ use tandem_proto::Problems;
 use tandem_proto::config::v1::{Backup, Command};
 
 use super::history::{History, Record};
+use super::roll::Roll;
+use super::standing::NodeId;
 use crate::config::model::{Config, Undo};
 
 /// How many request ids are remembered, so that a retried request applies once.
@@ -25,6 +27,10 @@ pub struct State {
     pub changed_by: String,
     /// How the config came to be what it is.
     pub history: History,
+    /// Who is a member, and who was.
+    pub roll: Roll,
+    /// What every member knows how to apply; never sinks. 0 means 1: see [`said`](super::level::said).
+    pub level: u32,
     requests: Requests,
 }
 
@@ -35,6 +41,11 @@ pub enum Outcome {
     Done {
         /// Of the config that resulted.
         revision: u64,
+    },
+    /// A newcomer may have this number; nothing else was changed.
+    Admitted {
+        /// Given to nobody before.
+        node: NodeId,
     },
     /// Nothing was changed.
     Refused {
@@ -94,6 +105,8 @@ impl State {
             changed_at_unix_ms: self.changed_at_unix_ms,
             changed_by: self.changed_by.clone(),
             history: self.history.clone(),
+            roll: self.roll.clone(),
+            level: self.level,
             requests: Requests::default(),
         }
     }
@@ -173,6 +186,13 @@ impl State {
         if let Some(revision) = self.already(&command.request_id) {
             return Outcome::Done { revision };
         }
+        if command.admit {
+            return Outcome::Admitted { node: self.roll.take() };
+        }
+        if command.raise_level > 0 {
+            self.level = self.level.max(command.raise_level);
+            return Outcome::Done { revision: self.revision };
+        }
         match self.plan(command) {
             Err(problems) => Outcome::Refused { problems, revision: self.revision },
             Ok(config) => {
@@ -240,11 +260,21 @@ mod tests {
                     History::try_from(state.history.messages().as_slice()).unwrap(),
                     state.requests().map(|(id, at)| (id.to_owned(), at)),
                 );
+                let again = State { roll: restored(&state.roll), level: state.level, ..again };
                 assert_eq!(again, state);
                 state = again;
+            } else if line == "? level" {
+                writeln!(out, "  {}", state.level).unwrap();
+            } else if line == "? roll" {
+                let ids = |all: &mut dyn Iterator<Item = u64>| format!("{:?}", all.collect::<Vec<_>>());
+                let (members, removed) = (ids(&mut state.roll.members()), ids(&mut state.roll.removed()));
+                writeln!(out, "  members {members} removed {removed} next {}", state.roll.next()).unwrap();
+            } else if let Some(ids) = line.strip_prefix("> members ") {
+                state.roll.members_are(ids.split_whitespace().map(|id| id.parse::<u64>().unwrap()));
             } else if let Some(words) = line.strip_prefix("> ") {
                 match state.apply(&command(words)) {
                     Outcome::Done { revision } => writeln!(out, "  done: revision {revision}").unwrap(),
+                    Outcome::Admitted { node } => writeln!(out, "  admitted: node {node}").unwrap(),
                     Outcome::Refused { problems, revision } => {
                         writeln!(out, "  refused at revision {revision}:").unwrap();
                         out.push_str(&indent(&problems.to_string()));
@@ -268,6 +298,10 @@ mod tests {
         line + "\n"
     }
 
+    fn restored(roll: &Roll) -> Roll {
+        Roll::restored(roll.next(), roll.members(), roll.removed())
+    }
+
     fn indent(text: &str) -> String {
         text.lines().filter(|l| !l.is_empty()).map(|l| format!("    {l}\n")).collect()
     }
@@ -286,6 +320,11 @@ mod tests {
                 break;
             }
             rest = after;
+        }
+        match rest.split_once(' ') {
+            None if rest == "admit" => return Command { admit: true, ..command },
+            Some(("raise", level)) => return Command { raise_level: level.parse().unwrap(), ..command },
+            _ => {}
         }
         command.edits =
             rest.split(';').filter(|e| e.trim() != "-").map(|e| pb::Edit { edit: edit(e.trim()) }).collect();

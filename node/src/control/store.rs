@@ -173,6 +173,12 @@ impl Store {
         kept.unfit.is_some() || kept.vote.is_some() || !kept.log.is_empty() || kept.snapshot.is_some()
     }
 
+    /// The newest entry it has or had.
+    pub(super) fn last(&self) -> Option<LogId> {
+        let kept = self.kept();
+        kept.log.last_key_value().map(|(_, entry)| entry.log_id).or(kept.purged)
+    }
+
     /// Writes down who this node is.
     ///
     /// # Errors

@@ -7,25 +7,34 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse,
     VoteRequest, VoteResponse,
 };
+use prost::Message;
 use tandem_proto::model::Config;
 use tandem_proto::raft::v1 as pb;
 
 use super::history::History;
+use super::level::LEVEL;
 use super::raft::{Change, Entry, LeaderId, LogId, Membership, SnapshotMeta, StoredMembership, Types, Vote};
+use super::roll::Roll;
 use super::standing::{Member, NodeId, Role};
 use super::state::State;
 
 /// A message that no node of this version would have sent.
 #[derive(Debug, thiserror::Error)]
-#[error("malformed message: {0} (a bug, or a node of another version)")]
-pub(super) struct Malformed(&'static str);
+pub(super) enum Malformed {
+    /// It cannot be made sense of.
+    #[error("malformed message: {0} (a bug, or a node of another version)")]
+    Senseless(&'static str),
+    /// It can, by a newer build.
+    #[error("level {0} is needed and this tandemd knows {LEVEL}: upgrade tandemd on this node")]
+    Newer(u32),
+}
 
 pub(super) fn vote_out(v: &Vote) -> pb::Vote {
     pb::Vote { term: v.leader_id.term, node: v.leader_id.node_id, committed: v.committed }
 }
 
 pub(super) fn vote_in(v: Option<pb::Vote>) -> Result<Vote, Malformed> {
-    let v = v.ok_or(Malformed("no vote"))?;
+    let v = v.ok_or(Malformed::Senseless("no vote"))?;
     Ok(Vote { leader_id: LeaderId { term: v.term, node_id: v.node }, committed: v.committed })
 }
 
@@ -39,20 +48,28 @@ pub(super) fn log_id_in(id: pb::LogId) -> LogId {
 
 impl From<&Member> for pb::Member {
     fn from(m: &Member) -> Self {
-        let role = match m.role {
-            Role::Proxy => pb::Role::Proxy,
-            Role::Witness => pb::Role::Witness,
-        };
-        Self { id: m.id, name: m.name.clone(), address: m.address.clone(), role: role.into() }
+        let role = role_out(m.role);
+        Self { id: m.id, name: m.name.clone(), address: m.address.clone(), role: role.into(), to_vote: m.to_vote }
+    }
+}
+
+pub(super) fn role_out(role: Role) -> pb::Role {
+    match role {
+        Role::Proxy => pb::Role::Proxy,
+        Role::Witness => pb::Role::Witness,
+    }
+}
+
+pub(super) fn role_in(role: pb::Role) -> Role {
+    match role {
+        pb::Role::Witness => Role::Witness,
+        pb::Role::Proxy | pb::Role::Unspecified => Role::Proxy,
     }
 }
 
 pub(super) fn member_in(m: pb::Member) -> Member {
-    let role = match m.role() {
-        pb::Role::Witness => Role::Witness,
-        pb::Role::Proxy | pb::Role::Unspecified => Role::Proxy,
-    };
-    Member { id: m.id, name: m.name, address: m.address, role }
+    let role = role_in(m.role());
+    Member { id: m.id, name: m.name, address: m.address, role, to_vote: m.to_vote }
 }
 
 pub(super) fn membership_out(m: &Membership) -> pb::Membership {
@@ -69,7 +86,7 @@ pub(super) fn membership_in(m: pb::Membership) -> Result<Membership, Malformed> 
     if configs.is_empty() {
         return Ok(Membership::default());
     }
-    Membership::new(configs, nodes).map_err(|_| Malformed("a voter that is no member"))
+    Membership::new(configs, nodes).map_err(|_| Malformed::Senseless("a voter that is no member"))
 }
 
 pub(super) fn entry_out(e: Entry) -> pb::Entry {
@@ -82,9 +99,11 @@ pub(super) fn entry_out(e: Entry) -> pb::Entry {
 }
 
 pub(super) fn entry_in(e: pb::Entry) -> Result<Entry, Malformed> {
-    let log_id = log_id_in(e.log_id.ok_or(Malformed("an entry without a log id"))?);
-    let payload = match e.payload.ok_or(Malformed("an entry of an unknown kind"))? {
+    let log_id = log_id_in(e.log_id.ok_or(Malformed::Senseless("an entry without a log id"))?);
+    let payload = match e.payload.ok_or(Malformed::Senseless("an entry of an unknown kind"))? {
         pb::entry::Payload::Blank(pb::Blank {}) => EntryPayload::Blank,
+        // Checked before it is stored: what this build does not know is lost as soon as it writes the entry down.
+        pb::entry::Payload::Command(command) if command.level > LEVEL => return Err(Malformed::Newer(command.level)),
         pb::entry::Payload::Command(command) => EntryPayload::Normal(Change(command)),
         pb::entry::Payload::Membership(m) => EntryPayload::Membership(membership_in(m)?),
     };
@@ -124,7 +143,7 @@ pub(super) fn append_reply_out(r: AppendEntriesResponse<Types>) -> pb::AppendRep
 
 pub(super) fn append_reply_in(r: pb::AppendReply) -> Result<AppendEntriesResponse<Types>, Malformed> {
     use pb::append_reply::Outcome;
-    Ok(match r.outcome.ok_or(Malformed("an append reply without outcome"))? {
+    Ok(match r.outcome.ok_or(Malformed::Senseless("an append reply without outcome"))? {
         Outcome::Success(pb::Blank {}) => AppendEntriesResponse::Success,
         Outcome::Partial(id) => AppendEntriesResponse::PartialSuccess(Some(log_id_in(id))),
         Outcome::Conflict(pb::Blank {}) => AppendEntriesResponse::Conflict,
@@ -207,7 +226,7 @@ pub(super) fn snapshot_meta_out(m: &SnapshotMeta) -> pb::SnapshotMeta {
 }
 
 pub(super) fn snapshot_meta_in(m: pb::SnapshotMeta) -> Result<SnapshotMeta, Malformed> {
-    let membership = membership_in(m.membership.ok_or(Malformed("a snapshot without membership"))?)?;
+    let membership = membership_in(m.membership.ok_or(Malformed::Senseless("a snapshot without membership"))?)?;
     Ok(SnapshotMeta {
         last_log_id: m.last.map(log_id_in),
         last_membership: StoredMembership::new(m.membership_at.map(log_id_in), membership),
@@ -222,22 +241,37 @@ pub(super) fn state_out(s: &State) -> pb::State {
         changed_at_unix_ms: s.changed_at_unix_ms,
         changed_by: s.changed_by.clone(),
         history: s.history.messages(),
+        next_node: s.roll.next(),
+        members: s.roll.members().collect(),
+        removed: s.roll.removed().collect(),
+        level: s.level,
     }
 }
 
+/// Whether this build knows everything in a state as it goes over the wire.
+pub(super) fn readable(data: &[u8]) -> Result<(), Malformed> {
+    let state = pb::State::decode(data).map_err(|_| Malformed::Senseless("a state that is none"))?;
+    if state.level > LEVEL { Err(Malformed::Newer(state.level)) } else { Ok(()) }
+}
+
 pub(super) fn state_in(s: pb::State) -> Result<State, Malformed> {
+    if s.level > LEVEL {
+        return Err(Malformed::Newer(s.level));
+    }
+    let roll = Roll::restored(s.next_node, s.members, s.removed);
     let config = Config::try_from(&s.config.unwrap_or_default())
-        .map_err(|_| Malformed("a state whose config this version does not accept"))?;
+        .map_err(|_| Malformed::Senseless("a state whose config this version does not accept"))?;
     let history = History::try_from(s.history.as_slice())
-        .map_err(|_| Malformed("a state whose history this version does not accept"))?;
+        .map_err(|_| Malformed::Senseless("a state whose history this version does not accept"))?;
     let requests = s.requests.into_iter().map(|r| (r.request_id, r.revision));
-    Ok(State::restored(s.revision, config, (s.changed_at_unix_ms, s.changed_by), history, requests))
+    let mut state = State::restored(s.revision, config, (s.changed_at_unix_ms, s.changed_by), history, requests);
+    (state.roll, state.level) = (roll, s.level);
+    Ok(state)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use prost::Message;
     use tandem_proto::config::v1::Command;
 
     use super::*;
@@ -247,8 +281,10 @@ mod tests {
     }
 
     fn membership() -> Membership {
-        let witness = Member { id: 3, name: "w".into(), address: "10.0.0.3:7440".into(), role: Role::Witness };
-        let proxy = Member { id: 1, name: "a".into(), address: "10.0.0.1:7440".into(), role: Role::Proxy };
+        let witness =
+            Member { id: 3, name: "w".into(), address: "10.0.0.3:7440".into(), role: Role::Witness, to_vote: true };
+        let proxy =
+            Member { id: 1, name: "a".into(), address: "10.0.0.1:7440".into(), role: Role::Proxy, to_vote: false };
         Membership::new(vec![BTreeSet::from([1]), BTreeSet::from([1, 3])], BTreeMap::from([(1, proxy), (3, witness)]))
             .unwrap()
     }
@@ -270,6 +306,28 @@ mod tests {
     fn an_entry_of_a_kind_from_the_future_is_refused_not_skipped() {
         let entry = pb::Entry { log_id: Some(log_id_out(&id(1, 1, 1))), payload: None };
         assert!(entry_in(entry).is_err());
+    }
+
+    #[test]
+    fn what_needs_a_newer_build_is_refused_before_it_is_stored() {
+        let command = Command { level: LEVEL + 1, ..Default::default() };
+        let payload = Some(pb::entry::Payload::Command(command));
+        let entry = pb::Entry { log_id: Some(log_id_out(&id(1, 1, 1))), payload };
+        let why = append_in(pb::AppendRequest {
+            vote: Some(pb::Vote { term: 1, node: 1, committed: true }),
+            entries: vec![entry],
+            ..Default::default()
+        })
+        .unwrap_err();
+        assert!(why.to_string().contains("upgrade tandemd on this node"), "{why}");
+        let state = pb::State { level: LEVEL + 1, ..Default::default() };
+        assert!(matches!(state_in(state), Err(Malformed::Newer(level)) if level == LEVEL + 1));
+    }
+
+    #[test]
+    fn a_state_from_before_there_were_newcomers_is_read() {
+        let state = state_in(pb::State { revision: 7, ..Default::default() }).unwrap();
+        assert_eq!((state.revision, state.level, state.roll), (7, 0, Roll::default()));
     }
 
     #[test]

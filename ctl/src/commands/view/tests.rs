@@ -12,7 +12,8 @@ fn show(status: &StatusReply) -> String {
 }
 
 fn node(id: u64, name: &str, role: Role) -> NodeStatus {
-    let member = Member { id, name: name.into(), address: format!("10.0.0.{id}:7440"), role: role.into() };
+    let member =
+        Member { id, name: name.into(), address: format!("10.0.0.{id}:7440"), role: role.into(), to_vote: false };
     let mut report = NodeReport { name: name.into(), revision: 12, ..Default::default() };
     if role == Role::Proxy {
         report.listeners = vec![ListenerReport {
@@ -52,6 +53,7 @@ fn healthy() -> StatusReply {
         warnings: vec![],
         next_failure: "a dies: b takes 10.0.0.100, changes are still taken".into(),
         answered_by: "b".into(),
+        level: 2,
     }
 }
 

@@ -8,7 +8,8 @@ use super::*;
 use crate::config::model::Vip;
 
 fn node(id: u64, name: &str, role: Role, report: Option<NodeReport>) -> NodeStatus {
-    let member = Member { id, name: name.into(), address: format!("10.0.0.{id}:7440"), role: role.into() };
+    let member =
+        Member { id, name: name.into(), address: format!("10.0.0.{id}:7440"), role: role.into(), to_vote: false };
     NodeStatus { member: Some(member), reachable: report.is_some(), voter: true, report, lagging: false }
 }
 
@@ -199,4 +200,18 @@ fn a_disk_that_fills_up_is_told_while_there_is_time() {
     assert_eq!(with(64 << 20, ""), Vec::<String>::new());
     assert_eq!(with(12 << 20, ""), ["a: 12 MiB left on the disk of its data directory: make room, or a will not vote"]);
     assert_eq!(with(0, "the disk is full").iter().filter(|w| w.contains("MiB")).count(), 0, "it is said once");
+}
+
+#[test]
+fn a_learner_is_no_standby_and_an_old_build_is_spoken_of() {
+    let levelled = |level| up(false, false).map(|r| NodeReport { level, ..r });
+    let nodes = [
+        node(1, "a", Role::Proxy, up(true, true).map(|r| NodeReport { level: 2, ..r })),
+        NodeStatus { voter: false, ..node(2, "b", Role::Proxy, levelled(0)) },
+        node(3, "w", Role::Witness, levelled(2)),
+    ];
+    let (warnings, next) = told(&nodes);
+    assert_eq!(warnings[0][..39], *"2 voters tolerate no more failures than");
+    assert_eq!(warnings[1], "changes that need level 2 are refused until tandemd is upgraded on b (level 1)");
+    assert!(next.starts_with("if a fails the address is lost: no other proxy is up"), "{next}");
 }

@@ -1,0 +1,71 @@
+//! What a node must know to apply a command. Pure.
+//!
+//! A cluster has a level: what every member knows. The leader raises it, by a command of its own, once all have said that
+//! they know more; a command that needs more than that is refused, with the names of those to upgrade. A node that is given
+//! an entry beyond its own level stops: its data plane goes on, and nothing is applied by halves.
+//!
+//! Who adds a kind of command, an edit or a field that changes what is applied, raises [`LEVEL`] with the first of a release
+//! and says so in [`needed`].
+
+use tandem_proto::config::v1::Command;
+
+/// What this build knows. 1: everything before nodes could be admitted. 2: admission, rollback and restore, and
+/// levels themselves.
+pub const LEVEL: u32 = 2;
+
+/// The lowest level that applies `command` as it is meant.
+pub(super) fn needed(command: &Command) -> u32 {
+    let of_2 = command.admit || command.raise_level > 0 || command.rollback_to.is_some() || command.restore.is_some();
+    if of_2 { 2 } else { 1 }
+}
+
+/// A level as it was said: builds from before there were levels say nothing.
+pub fn said(level: u32) -> u32 {
+    level.max(1)
+}
+
+/// What this node and all who were asked know, and who keeps it below what this node knows. Whoever gives no answer may know no
+/// more than the log says all do, `now`.
+pub(super) fn common(now: u32, answers: impl IntoIterator<Item = (String, Result<u32, String>)>) -> (u32, Vec<String>) {
+    let (mut lowest, mut old) = (LEVEL, Vec::new());
+    for (name, answer) in answers {
+        let (level, why) = match answer {
+            Ok(level) => (said(level), format!("{name} (level {})", said(level))),
+            Err(why) => (said(now), format!("{name} ({why})")),
+        };
+        if level < LEVEL {
+            old.push(why);
+        }
+        lowest = lowest.min(level);
+    }
+    (lowest, old)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_build_applies_all_it_can_ask_for() {
+        let all = [
+            Command::default(),
+            Command { admit: true, ..Command::default() },
+            Command { raise_level: LEVEL, ..Command::default() },
+            Command { rollback_to: Some(1), ..Command::default() },
+        ];
+        assert_eq!(all.each_ref().map(needed), [1, 2, 2, 2]);
+        assert!(all.iter().all(|c| needed(c) <= LEVEL));
+    }
+
+    #[test]
+    fn one_old_build_or_one_silent_node_keeps_the_level_down() {
+        let asked = |now, answers: &[(&str, Result<u32, &str>)]| {
+            let answers = answers.iter().map(|(name, answer)| ((*name).to_owned(), answer.map_err(str::to_owned)));
+            common(now, answers.collect::<Vec<_>>())
+        };
+        assert_eq!(asked(0, &[("b", Ok(LEVEL)), ("w", Ok(LEVEL + 1))]), (LEVEL, vec![]));
+        assert_eq!(asked(0, &[("b", Ok(0)), ("w", Ok(LEVEL))]), (1, vec!["b (level 1)".to_owned()]));
+        assert_eq!(asked(0, &[("b", Err("no answer")), ("w", Ok(LEVEL))]), (1, vec!["b (no answer)".to_owned()]));
+        assert_eq!(asked(LEVEL, &[("b", Err("no answer"))]), (LEVEL, vec![]), "it never sinks");
+    }
+}

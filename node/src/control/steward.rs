@@ -1,0 +1,81 @@
+//! What a leader does unasked: newcomers vote once they have caught up, half-done changes are ended, the level rises.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tandem_proto::config::v1::Command;
+use tandem_proto::raft::v1 as pb;
+use tokio::time::Instant;
+
+use super::asking;
+use super::handle::{Control, Error};
+use super::level::{LEVEL, common, needed, said};
+use super::standing::Member;
+
+/// How soon the leader looks whether a newcomer has caught up.
+const LOOK: Duration = Duration::from_millis(200);
+/// How soon it asks again whether all have been upgraded, and tries again what failed.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Runs on every node for its whole life, and does something on the leader.
+pub(super) async fn attend(control: Control) {
+    let mut standing = control.standing();
+    let mut asked: Option<Instant> = None;
+    loop {
+        let leads = standing.wait_for(|s| s.leader == Some(s.me) && s.caught_up && s.fatal.is_none()).await.is_ok();
+        if !leads {
+            return;
+        }
+        if asked.is_none_or(|at| at.elapsed() >= AGAIN) && said(control.now().level) < LEVEL {
+            asked = Some(Instant::now());
+            if let Err(e) = control.raise().await {
+                tracing::info!("{e}");
+            }
+        }
+        let pause = match control.do_chore().await {
+            Ok(()) => LOOK,
+            Err(e) => {
+                tracing::warn!("a change of members is not done yet: {e}");
+                AGAIN
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+impl Control {
+    /// Whether every member knows `needed`; they are asked if the log does not say so yet.
+    ///
+    /// # Errors
+    /// Some do not, or cannot be asked.
+    pub(super) async fn all_know(&self, needed: u32) -> Result<(), Error> {
+        if said(self.now().level) >= needed {
+            return Ok(());
+        }
+        match self.raise().await {
+            Ok(()) if said(self.now().level) >= needed => Ok(()),
+            Ok(()) => Err(Error::Old { needed, old: "a member".to_owned() }),
+            Err(Error::Old { old, .. }) => Err(Error::Old { needed, old }),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Puts into the log what every member knows, if that is more than the log says.
+    async fn raise(&self) -> Result<(), Error> {
+        self.leads()?;
+        let here = self.here();
+        let others: Vec<Member> = here.members.values().filter(|m| m.id != here.me).cloned().collect();
+        let answers = join_all(others.iter().map(|m| asking::probe(&self.dial, &m.address, &self.identity))).await;
+        let said_by =
+            |(m, answer): (&Member, Result<pb::ProbeReply, String>)| (m.name.clone(), answer.map(|r| r.level));
+        let (lowest, old) = common(self.now().level, others.iter().zip(answers).map(said_by));
+        let command = Command { raise_level: lowest, ..Command::default() };
+        let level = needed(&command);
+        // To say a level takes one, too.
+        if lowest > said(self.now().level) && lowest >= level {
+            self.write(Command { level, ..command }).await?;
+            tracing::info!(level = lowest, "every member knows this level");
+        }
+        if old.is_empty() { Ok(()) } else { Err(Error::Old { needed: LEVEL, old: old.join(", ") }) }
+    }
+}
