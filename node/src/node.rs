@@ -27,7 +27,7 @@ use crate::secrets::Secrets;
 use crate::{proxy, vip};
 
 /// Clock-rate error + a late wake-up + netlink: what is kept free before the lease ends (the deletion itself takes 0.1 ms).
-const MARGIN: Duration = Duration::from_millis(60);
+pub const MARGIN: Duration = Duration::from_millis(60);
 
 /// Why a node does not run.
 #[derive(Debug, thiserror::Error)]

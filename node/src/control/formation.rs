@@ -137,6 +137,8 @@ pub(super) async fn form(founding: &Founding, dial: &Dial, store: &Store) -> Res
             match all_empty(founding, dial).await {
                 Ok(()) if founding.my_id() == 1 => store.adopt(found(founding)).await?,
                 Ok(()) => told.say(&format!("{} to found the cluster", founding.peers[0].name)),
+                // The founder may have told us meanwhile: whoever is formed by now is so because all had adopted.
+                Err(NotYet::Formed { .. }) if store.identity().is_some() => {}
                 Err(NotYet::Formed { peer }) => told.say(&format!(
                     "an operator: this disk is empty, but {peer} says the cluster was formed with {name} in it, and a node that \
                      forgot its votes must not vote again. Take it in under a new number: tandemctl node replace {name}",

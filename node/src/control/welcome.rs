@@ -26,6 +26,10 @@ impl pb::formation_server::Formation for Service {
     async fn probe(&self, request: Request<pb::ProbeRequest>) -> Result<Response<pb::ProbeReply>, Status> {
         let ask = request.into_inner();
         let identity = self.store.identity();
+        if identity.is_none() && self.store.unfit().is_some() {
+            // Neither empty nor formed, as far as anybody can tell: whoever asks must not conclude from it.
+            return Err(Status::unavailable("its disk does not work; see its log"));
+        }
         let ours = identity.as_ref().is_some_and(|i| !ask.cluster_id.is_empty() && i.cluster_id == ask.cluster_id);
         let removed = ours && self.running.get().is_some_and(|control| control.now().roll.is_removed(ask.node));
         Ok(Response::new(pb::ProbeReply {
