@@ -200,8 +200,13 @@ pub(super) async fn serve(worker: Rc<Worker>, arrival: Arrival, alive: Alive) {
     }
     let settings = &table.settings;
     let head_bytes = usize::try_from(settings.head_max_bytes).unwrap_or(usize::MAX);
-    let patience =
-        Patience { head_bytes, head: settings.head_timeout, body: settings.body_timeout, idle: settings.keep_alive };
+    let patience = Patience {
+        head_bytes,
+        head: settings.head_timeout,
+        body: settings.body_timeout,
+        idle: settings.keep_alive,
+        stall: settings.tcp_user_timeout,
+    };
     // The connection may last longer than this config.
     drop(table);
     let exchange = Rc::<Exchange>::default();

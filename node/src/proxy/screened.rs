@@ -20,6 +20,8 @@ pub(super) struct Patience {
     pub(super) head: Duration,
     pub(super) body: Duration,
     pub(super) idle: Duration,
+    /// How long it may take nothing of an answer; `None`: as long as it likes.
+    pub(super) stall: Option<Duration>,
 }
 
 /// Whether a request is being answered, shared between the socket and the service above the parser.
@@ -78,6 +80,8 @@ pub(super) struct Screened<S> {
     timer: Option<Pin<Box<Sleep>>>,
     /// What it is set for: a stage, and after how many heads.
     timed: Option<(Stage, u64)>,
+    /// Runs while `blocked`.
+    stall: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Screened<S> {
@@ -93,6 +97,7 @@ impl<S> Screened<S> {
             blocked: false,
             timer: None,
             timed: None,
+            stall: None,
         }
     }
 
@@ -193,9 +198,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Screened<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Screened<S> {
-    fn wrote(&mut self, cx: &Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.blocked = written.is_pending();
-        if self.refusal.is_some() && !self.blocked {
+    fn wrote(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let was_blocked = std::mem::replace(&mut self.blocked, written.is_pending());
+        if self.blocked {
+            return self.stalled(cx, was_blocked);
+        }
+        if self.refusal.is_some() {
             // It may have waited for this.
             cx.waker().wake_by_ref();
         }
@@ -203,6 +211,18 @@ impl<S: AsyncWrite + Unpin> Screened<S> {
             self.exchange.wrote.set(true);
         }
         written
+    }
+
+    /// The socket took nothing: is it time to give up? TCP_USER_TIMEOUT is not enough: a client whose window is small
+    /// but not shut answers every probe, and holds its backend's answer for ever (seen with Linux 6.18).
+    fn stalled(&mut self, cx: &mut Context<'_>, still: bool) -> Poll<io::Result<usize>> {
+        let Some(patience) = self.patience.stall else { return Poll::Pending };
+        let timer = self.stall.get_or_insert_with(|| Box::pin(sleep(patience)));
+        if !still {
+            timer.as_mut().reset(Instant::now() + patience);
+        }
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing of its answer")))
     }
 }
 
