@@ -13,6 +13,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
 use values::{node, time, time_or_off};
@@ -47,7 +48,8 @@ pub(crate) struct Args {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Common {
-    /// Nodes to ask, in this order, or unix:PATH for one here; repeat it or separate with commas.
+    /// Nodes to ask, in this order, or unix:PATH for one here; repeat it or separate with commas. Default: those the
+    /// certificate names, or 127.0.0.1:7440.
     #[arg(
         long = "node",
         global = true,
@@ -55,10 +57,13 @@ pub(crate) struct Common {
         env = "TANDEM_NODES",
         hide_env_values = true,
         value_delimiter = ',',
-        default_value = "127.0.0.1:7440",
         value_parser = node
     )]
     pub(crate) nodes: Vec<String>,
+    /// The certificate to show, with its key and the cluster's authority; "" for none. Default: this machine's, if it is a
+    /// proxy: /var/lib/tandem/admin.pem. It says where the nodes are, if --node does not.
+    #[arg(long, global = true, value_name = "FILE", env = "TANDEM_BUNDLE", hide_env_values = true, value_parser = file_or_none())]
+    pub(crate) bundle: Option<PathBuf>,
     /// One JSON document on stdout, refusals too.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -157,6 +162,55 @@ pub(crate) enum Command {
     /// What nodes log.
     #[command(subcommand)]
     Log(Log),
+    /// What lets a machine join the cluster, once.
+    #[command(subcommand)]
+    Token(Token),
+    /// Who signs the certificates of nodes and users.
+    #[command(subcommand)]
+    Ca(Ca),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Token {
+    /// Make one, and print the line that uses it. While it lives, proxies listen on the port two above their node port.
+    #[command(after_help = "Example: tandemctl token create --role witness --ttl 10m")]
+    Create {
+        /// What the machine becomes.
+        #[arg(long, value_enum)]
+        role: TokenRole,
+        /// How long it can be used; a week at most.
+        #[arg(long, value_name = "TIME", default_value = "1h", value_parser = time)]
+        ttl: Duration,
+    },
+    /// List them.
+    Ls,
+    /// Make it useless.
+    #[command(after_help = "Example: tandemctl token rm 3f9a01bc")]
+    Rm {
+        /// As `token ls` shows it: the third part of a token.
+        id: String,
+    },
+}
+
+/// What a token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum TokenRole {
+    /// Relays, and may hold the address.
+    Proxy,
+    /// Votes.
+    Witness,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ca {
+    /// List the authorities that are believed, and whose certificates each has signed.
+    Ls,
+    /// Begin with a new one: it is believed at once, signs when every node believes it, and nodes renew their certificates
+    /// by themselves. The old one is believed until it is retired.
+    #[command(after_help = "Then, when `tandemctl ca ls` shows every node at the new one: tandemctl ca retire")]
+    Rotate,
+    /// Believe the old one no longer. Certificates it has given to users are worth nothing then.
+    Retire,
 }
 
 #[derive(Debug, Subcommand)]
@@ -260,6 +314,11 @@ impl Args {
     pub(crate) fn read(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         Self::try_parse_from(line)
     }
+}
+
+/// clap refuses an empty path by itself; here it says that there is none.
+fn file_or_none() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use tandem_proto::admin::v1::{
     SetMemberReply, SetMemberRequest, StatusReply, StatusRequest, WatchRequest,
 };
 use tandem_proto::config::v1::{Backup, Command, Record};
+use tandem_proto::papers::{self, Current, Expect};
+use tandem_proto::trust::v1 as trust;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Response, Status, Streaming};
@@ -89,12 +91,53 @@ enum Attempt<T> {
 pub(crate) struct Client {
     nodes: Vec<String>,
     patience: Duration,
+    papers: Option<Current>,
 }
 
 impl Client {
     /// Asks `nodes` in this order, for at most `patience` a question.
-    pub(crate) fn new(nodes: Vec<String>, patience: Duration) -> Self {
-        Self { nodes, patience }
+    pub(crate) fn new(nodes: Vec<String>, patience: Duration, papers: Option<Current>) -> Self {
+        Self { nodes, patience, papers }
+    }
+
+    async fn connect(&self, node: &str) -> Result<AdminClient<Channel>, String> {
+        connect(node, self.papers.as_ref()).await
+    }
+
+    /// A token with which one machine joins. Made twice, the first is of no use to anybody.
+    pub(crate) async fn create_token(
+        &self,
+        request: &trust::CreateTokenRequest,
+    ) -> Result<trust::CreateTokenReply, Error> {
+        self.ask(Again::Harmless, async |mut node| node.create_token(request.clone()).await).await
+    }
+
+    /// Every token.
+    pub(crate) async fn tokens(&self) -> Result<trust::TokensReply, Error> {
+        self.ask(Again::Harmless, async |mut node| node.tokens(trust::TokensRequest {}).await).await
+    }
+
+    /// Makes a token useless.
+    pub(crate) async fn remove_token(
+        &self,
+        request: &trust::RemoveTokenRequest,
+    ) -> Result<trust::RemoveTokenReply, Error> {
+        self.ask(Again::Harmful, async |mut node| node.remove_token(request.clone()).await).await
+    }
+
+    /// Who signs.
+    pub(crate) async fn authorities(&self) -> Result<trust::AuthoritiesReply, Error> {
+        self.ask(Again::Harmless, async |mut node| node.authorities(trust::AuthoritiesRequest {}).await).await
+    }
+
+    /// Begins with a new authority.
+    pub(crate) async fn rotate(&self, request: &trust::RotateRequest) -> Result<trust::RotateReply, Error> {
+        self.ask(Again::Harmful, async |mut node| node.rotate_authority(request.clone()).await).await
+    }
+
+    /// Ends with the old one.
+    pub(crate) async fn retire(&self, request: &trust::RetireRequest) -> Result<trust::RetireReply, Error> {
+        self.ask(Again::Harmful, async |mut node| node.retire_authority(request.clone()).await).await
     }
 
     /// The whole cluster as some node can see it.
@@ -204,7 +247,7 @@ impl Client {
                 if pause == LONGEST_PAUSE
                     && let Some(node) = leaderless.take()
                 {
-                    learn(&node, &mut search, deadline).await;
+                    self.learn(&node, &mut search, deadline).await;
                 }
                 pause = (pause * 2).min(LONGEST_PAUSE);
                 continue;
@@ -233,6 +276,20 @@ impl Client {
         Err(Error::Unreachable(Unreachable { within: self.patience, tried: search.tried(), unsure }))
     }
 
+    /// A node that knows no leader may be cut off, and still know the others: by its word a single `--node` is enough.
+    async fn learn(&self, node: &str, search: &mut Search, deadline: Instant) {
+        let ask = async { self.connect(node).await.ok()?.status(StatusRequest {}).await.ok() };
+        let wait = CONNECT.min(deadline.saturating_duration_since(Instant::now()));
+        let Ok(Some(status)) = timeout(wait, ask).await else { return };
+        let status = status.into_inner();
+        let members: Vec<_> = status.nodes.into_iter().filter_map(|n| n.member).collect();
+        let leader = members.iter().find(|m| m.id == status.leader).map(|m| m.address.clone());
+        search.learned(members.into_iter().map(|m| m.address));
+        if let Some(leader) = leader {
+            search.leader(&leader);
+        }
+    }
+
     /// Asks one node; leaves time for others, if asking them too does no harm.
     async fn attempt<T>(
         &self,
@@ -241,7 +298,7 @@ impl Client {
         deadline: Instant,
         call: &impl AsyncFn(AdminClient<Channel>) -> Result<Response<T>, Status>,
     ) -> Attempt<T> {
-        let client = match timeout_at(deadline, connect(node)).await {
+        let client = match timeout_at(deadline, self.connect(node)).await {
             Ok(Ok(client)) => client,
             Ok(Err(why)) => return Attempt::Absent(why),
             Err(_) => return Attempt::Absent("takes no connection".to_owned()),
@@ -258,27 +315,19 @@ impl Client {
     }
 }
 
-/// A node that knows no leader may be cut off, and still know the others: by its word a single `--node` is enough.
-async fn learn(node: &str, search: &mut Search, deadline: Instant) {
-    let ask = async { connect(node).await.ok()?.status(StatusRequest {}).await.ok() };
-    let wait = CONNECT.min(deadline.saturating_duration_since(Instant::now()));
-    let Ok(Some(status)) = timeout(wait, ask).await else { return };
-    let status = status.into_inner();
-    let members: Vec<_> = status.nodes.into_iter().filter_map(|n| n.member).collect();
-    let leader = members.iter().find(|m| m.id == status.leader).map(|m| m.address.clone());
-    search.learned(members.into_iter().map(|m| m.address));
-    if let Some(leader) = leader {
-        search.leader(&leader);
-    }
-}
-
-async fn connect(node: &str) -> Result<AdminClient<Channel>, String> {
-    // A socket's path is a URI as it stands (gRPC naming: unix:PATH).
-    let uri = if node.starts_with("unix:") { node.to_owned() } else { format!("http://{node}") };
-    let endpoint = Endpoint::from_shared(uri).map_err(|e| format!("is no address: {}", root(&e)))?;
+async fn connect(node: &str, papers: Option<&Current>) -> Result<AdminClient<Channel>, String> {
+    // A socket's path is a URI as it stands (gRPC naming: unix:PATH); who may open the file needs no certificate.
+    let local = node.starts_with("unix:");
+    let endpoint = if local { Endpoint::from_shared(node.to_owned()) } else { papers::endpoint(node) };
+    let endpoint = endpoint.map_err(|e| format!("is no address: {}", root(&e)))?;
     // Whoever waits long for an answer hears of a node that is gone.
-    let endpoint = endpoint.http2_keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE);
-    let channel = endpoint.connect_timeout(CONNECT).connect().await.map_err(|e| root(&e))?;
+    let endpoint =
+        endpoint.http2_keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE).connect_timeout(CONNECT);
+    let connected = match papers.filter(|_| !local) {
+        None => endpoint.connect().await,
+        Some(papers) => endpoint.connect_with_connector(papers::connector(papers.clone(), Expect::AnyNode)).await,
+    };
+    let channel = connected.map_err(|e| root(&e))?;
     Ok(AdminClient::new(channel).max_decoding_message_size(LARGEST_ANSWER))
 }
 

@@ -1,6 +1,7 @@
 //! tandemctl: the operator's tool. Knows the messages, not the node.
 
 mod args;
+mod bundle;
 mod client;
 mod commands;
 mod output;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use tandem_node::begin::{self, Begun};
 use tandem_node::config::NodeFile;
 use tandem_node::{demo, logs, node, secrets};
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,6 +34,12 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Make a new cluster: this machine becomes its first node, and starts. Prints how the others join.
+    #[command(after_help = "Example: tandemd init --name a --vip 10.0.0.100@eth0")]
+    Init(begin::Init),
+    /// Join a cluster: this machine becomes a node of it, and starts.
+    #[command(after_help = "Example: tandemd join 10.0.0.1 --token TDM1.…, as `tandemd init` printed it")]
+    Join(begin::Join),
     /// Run a node.
     Run {
         /// This node's file.
@@ -85,6 +92,8 @@ fn main() -> ExitCode {
     }
     let args = Args::parse();
     let result = match args.command {
+        Command::Init(ask) => begin::init(&ask).and_then(|begun| go_on(&begun, &ask.place)),
+        Command::Join(ask) => join(&ask).and_then(|begun| go_on(&begun, &ask.place)),
         Command::Run { config } => run(&config),
         Command::Check { file } => NodeFile::read(&file).map(drop).map_err(Into::into),
         Command::Secret { file } => secret(file.as_deref()),
@@ -106,6 +115,21 @@ fn main() -> ExitCode {
 fn log(format: logs::Format, levels: &str) -> anyhow::Result<(logs::Levels, logs::Guard)> {
     let overruled = std::env::var("TANDEM_LOG");
     logs::start(format, overruled.as_deref().unwrap_or(levels)).map_err(anyhow::Error::msg)
+}
+
+fn join(ask: &begin::Join) -> anyhow::Result<Begun> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(begin::join(ask))
+}
+
+fn go_on(begun: &Begun, place: &begin::Place) -> anyhow::Result<()> {
+    print!("{}", begun.say);
+    std::io::Write::flush(&mut std::io::stdout())?;
+    if place.no_start {
+        println!("Start it: tandemd run --config {}", place.config.display());
+        return Ok(());
+    }
+    run(&place.config)
 }
 
 fn run(config: &Path) -> anyhow::Result<()> {

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message;
 use tandem_proto::Problems;
+use tandem_proto::raft::v1::Identity;
 use tokio::net::TcpListener;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
@@ -15,9 +17,11 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::server::TcpIncoming;
 use zeroize::Zeroizing;
 
-use crate::admin::{Admin, Plane, Port, Rooms, Socket, Who, serve};
+use crate::admin::{
+    Admin, Asks, Desk, Members, Plane, Port, Rooms, Socket, Who, attend_join, attend_papers, incoming, join_port, serve,
+};
 use crate::config::model::{Config, Name};
-use crate::config::{NodeFile, Profile, Provider, Role};
+use crate::config::{NodeFile, Profile, Provider, Role, Trust};
 use crate::control::state::State;
 use crate::control::{
     self, Control, Dial, Doors, EnterError, ForceError, Forced, Founding, Joining, Member, Store, StoreError, Timers,
@@ -59,6 +63,12 @@ pub enum Error {
     /// The file of secrets.
     #[error("{0}")]
     Secrets(Problems),
+    /// The certificates.
+    #[error("{0}")]
+    Trust(Problems),
+    /// Who this node is, as `tandemd init` or `tandemd join` was told.
+    #[error("who this node is cannot be taken over from init or join: {0}; mend the disk under data_dir")]
+    Identity(std::io::Error),
     /// The log on disk.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -88,18 +98,21 @@ pub async fn run(file: NodeFile, levels: Levels, stop: impl Future<Output = ()>)
     let secrets = file.secrets.as_deref().map(Secrets::read).transpose().map_err(Error::Secrets)?.map(Arc::new);
     let store = Store::open(&file.data_dir)?;
     let port = TcpListener::bind(file.listen).await.map_err(|why| Error::Port { address: file.listen, why })?;
-    let insecure = !file.listen.ip().is_loopback();
-    if insecure {
-        tracing::warn!(listen = %file.listen, "INSECURE: the node port authenticates nobody; whoever reaches it controls the cluster");
+    let desk = file.trust.as_ref().map(|trust| desk(&file, trust)).transpose().map_err(Error::Trust)?.map(Arc::new);
+    if desk.is_some() {
+        told(&file.data_dir.join("identity"), &store).await.map_err(Error::Identity)?;
     }
-    let doors = Doors::new(founding(&file, timers.lease), timers, store, Dial::tcp());
+    let dial = desk.as_ref().map_or_else(Dial::tcp, |desk| Dial::secured(desk.current()));
+    let doors = Doors::new(founding(&file, timers.lease), timers, store, dial.clone());
     let admin = Admin::new(Who {
         cluster: file.cluster.clone(),
         name: file.name.clone(),
-        insecure,
         levels,
         data_dir: file.data_dir.clone(),
         secrets: secrets.clone(),
+        dial,
+        timers: file.timers.to_string(),
+        desk: desk.clone(),
     });
     // Also before the cluster is entered: not ready is an answer.
     let watch = match file.http {
@@ -116,11 +129,21 @@ pub async fn run(file: NodeFile, levels: Levels, stop: impl Future<Output = ()>)
         // An error is the end too: nobody can say it any more.
         let _ = closed.changed().await;
     };
+    let members = Members::new(admin.clone());
     let (_socket, local) = local_socket(&file.socket)?;
-    let local = serve(routes.clone(), Port::Proven, UnixListenerStream::new(local), ended(closed.clone()));
+    let local = UnixListenerStream::new(local);
+    let local = serve(routes.clone(), Port::Proven, members.clone(), local, ended(closed.clone()));
     let _local = Ended(tokio::spawn(local).abort_handle());
-    let incoming = TcpIncoming::from(port).with_nodelay(Some(true));
-    let mut server = tokio::spawn(serve(routes, Port::Open, incoming, ended(closed)));
+    let mut server = match &desk {
+        None => {
+            let plain = TcpIncoming::from(port).with_nodelay(Some(true));
+            tokio::spawn(serve(routes, Port::Open, members, plain, ended(closed)))
+        }
+        Some(desk) => {
+            let links = incoming(port, desk.current(), Asks::Certificate);
+            tokio::spawn(serve(routes, Port::Proven, members, links, ended(closed)))
+        }
+    };
     tracing::info!(node = %file.name, cluster = %file.cluster, listen = %file.listen, "started");
 
     tokio::pin!(stop);
@@ -134,6 +157,11 @@ pub async fn run(file: NodeFile, levels: Levels, stop: impl Future<Output = ()>)
     };
     let rooms = plane.as_ref().map(|(proxy, keeper)| Plane { proxy: proxy.handle(), keeper: keeper.clone() });
     admin.open(Rooms { control: control.clone(), lease: timers.lease, plane: rooms });
+    let _trusted = desk.as_ref().map(|_| Ended(tokio::spawn(attend_papers(admin.clone())).abort_handle()));
+    // Only who can sign can let anybody in.
+    let joinable = desk.is_some() && file.role == Role::Proxy;
+    let _join =
+        joinable.then(|| Ended(tokio::spawn(attend_join(admin.clone(), join_port(file.listen))).abort_handle()));
     let _attended = Ended(tokio::spawn(admin.clone().attend()).abort_handle());
 
     tokio::select! {
@@ -173,6 +201,28 @@ impl Drop for Ended {
 
 fn local_socket(path: &Path) -> Result<(Socket, UnixListener), Error> {
     Socket::bind(path).map_err(|why| Error::Socket { path: path.to_owned(), why })
+}
+
+fn desk(file: &NodeFile, trust: &Trust) -> Result<Desk, Problems> {
+    let beside = |name: &str| trust.file.with_file_name(name);
+    Ok(Desk {
+        file: trust.file.clone(),
+        admin_file: beside("admin.pem"),
+        founding: beside("founding"),
+        secrets: file.secrets.clone(),
+        life: trust.life,
+        papers: watch::channel(crate::trust::read(&trust.file)?).0,
+    })
+}
+
+/// Writes down who this node is, once: the file goes, so that a node that lost its log does not take itself for what it was.
+async fn told(file: &Path, store: &Store) -> std::io::Result<()> {
+    let Ok(bytes) = std::fs::read(file) else { return Ok(()) };
+    if store.identity().is_none() && !store.formed() {
+        let identity = Identity::decode(bytes.as_slice()).map_err(std::io::Error::other)?;
+        store.adopt(identity).await?;
+    }
+    std::fs::remove_file(file)
 }
 
 fn founding(file: &NodeFile, lease: Duration) -> Founding {

@@ -20,6 +20,24 @@ pub mod raft {
     }
 }
 
+/// What the log keeps of those who are believed, and how operators ask for it.
+pub mod trust {
+    /// Generated from `trust.proto`.
+    #[allow(missing_docs, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        tonic::include_proto!("tandem.trust.v1");
+    }
+}
+
+/// Newcomer to node.
+pub mod join {
+    /// Generated from `join.proto`.
+    #[allow(missing_docs, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        tonic::include_proto!("tandem.join.v1");
+    }
+}
+
 /// Operator to node.
 pub mod admin {
     /// Generated from `admin.proto`.
@@ -31,10 +49,12 @@ pub mod admin {
 
 pub mod document;
 pub mod model;
+pub mod papers;
 mod problem;
 mod report;
 pub mod routing;
 mod table;
+pub mod token;
 
 pub use problem::Problems;
 pub use table::Table;

@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use tandem_tests::binaries::workspace;
 
 /// The floor of each room of the node. Neighbours on one floor never meet, save those that are one room.
-const FLOORS: [(&str, u8); 11] = [
+const FLOORS: [(&str, u8); 13] = [
     ("main", 6),
     ("demo", 6),
+    ("begin", 6),
     ("node", 5),
     ("admin", 4),
     ("vip", 3),
     ("proxy", 3),
     ("control", 2),
     ("config", 1),
+    ("trust", 1),
     ("metrics", 0),
     ("logs", 0),
     ("secrets", 0),
@@ -24,7 +26,7 @@ const FLOORS: [(&str, u8); 11] = [
 const STRANGERS: [(&str, &str); 1] = [("proxy", "control")];
 
 /// Rooms whose time and chance are arguments.
-const PURE: [&str; 31] = [
+const PURE: [&str; 32] = [
     "admin/status.rs",
     "control/history.rs",
     "control/level.rs",
@@ -32,6 +34,7 @@ const PURE: [&str; 31] = [
     "control/roster.rs",
     "control/state.rs",
     "control/standing.rs",
+    "control/trust.rs",
     "vip/lease.rs",
     "proxy/rewrite.rs",
     "proxy/route.rs",

@@ -18,6 +18,7 @@ mod status;
 mod task;
 mod transaction;
 mod tree;
+mod trust;
 mod view;
 mod words;
 

@@ -7,8 +7,11 @@ use tandem_proto::Problems;
 
 use super::change::{Mode, Terms, drain, make, move_vip};
 use super::task::{Look, Task, Wanted};
-use super::{backup, certificate, document, edit, history, list, log, members, plan, route, status, transaction};
+use super::{
+    backup, certificate, document, edit, history, list, log, members, plan, route, status, transaction, trust,
+};
 use crate::args::{Args, Common};
+use crate::bundle;
 use crate::client::Client;
 use crate::output::{Error, Reader, Told, tell};
 
@@ -16,11 +19,19 @@ use crate::output::{Error, Reader, Told, tell};
 pub(crate) async fn run(args: Args) -> ExitCode {
     let Args { common, command } = args;
     let reader = if common.json { Reader::Programs } else { Reader::People };
-    let client = Client::new(common.nodes.clone(), common.timeout);
     let task = Task::of(command);
     if let Some(problems) = misplaced(&task, &common) {
         return tell(reader, Err(Error::Refused { problems, revision: None }));
     }
+    let way = match bundle::way(common.nodes.clone(), common.bundle.clone()) {
+        Ok(way) => way,
+        Err(why) => {
+            let mend = "or say that nothing is to be shown: --bundle \"\"";
+            let problems = Problems::one("bundle", "", why, mend);
+            return tell(reader, Err(Error::Refused { problems, revision: None }));
+        }
+    };
+    let client = Client::new(way.nodes, common.timeout, way.papers);
     let outcome = match task {
         Task::Watch => return status::watch(&client, reader).await,
         Task::Revisions { after } => return history::watch(&client, after, reader).await,
@@ -30,6 +41,8 @@ pub(crate) async fn run(args: Args) -> ExitCode {
         Task::Move(request) => move_vip(&client, request).await,
         Task::Drain(request) => drain(&client, request).await,
         Task::Members(request) => members::set(&client, request).await,
+        Task::Token(command) => trust::token(&client, command, terms(common).actor).await,
+        Task::Ca(command) => trust::ca(&client, command, terms(common).actor).await,
         Task::Levels(request) => log::levels(&client, &request).await,
         Task::Change(wanted) => change(wanted, &client, common).await,
     };

@@ -11,8 +11,8 @@ use super::certificate::Place;
 use super::words::{backend, bounds, check, eject, listener_tls, millis, settings, several, sharing, upstream_tls};
 use super::{members, route};
 use crate::args::{
-    Backend, Backends, Certificate, Command, Config, Door, Files, Listener, Log, Node, Part, Route, RouteRequest,
-    RouteWhat, Settings, Upstream, Vip,
+    Backend, Backends, Ca, Certificate, Command, Config, Door, Files, Listener, Log, Node, Part, Route, RouteRequest,
+    RouteWhat, Settings, Token, Upstream, Vip,
 };
 
 /// What a command line asks for.
@@ -36,6 +36,10 @@ pub(super) enum Task {
     Drain(DrainRequest),
     /// See what nodes log, or change it.
     Levels(LevelsRequest),
+    /// Who may join.
+    Token(Token),
+    /// Who signs.
+    Ca(Ca),
     /// Change who is a member, or who votes.
     Members(SetMemberRequest),
 }
@@ -111,6 +115,8 @@ impl Task {
             Command::Backup { file } => Self::Backup(file),
             Command::Restore { file } => Self::Change(Wanted::Restore(file)),
             Command::Node(node) => Self::of_node(node),
+            Command::Token(command) => Self::Token(command),
+            Command::Ca(command) => Self::Ca(command),
             Command::Log(Log::Show) => Self::Levels(LevelsRequest::default()),
             Command::Log(Log::Set { levels, on }) => {
                 Self::Levels(LevelsRequest { levels, node: on.unwrap_or_default() })

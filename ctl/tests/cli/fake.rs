@@ -14,6 +14,7 @@ use tandem_proto::admin::v1::{
 };
 use tandem_proto::config::v1::{Backup, Command, Config, Problem, Record, Touch, What};
 use tandem_proto::model::SEALED;
+use tandem_proto::trust::v1 as trust;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tonic::transport::Server;
@@ -243,6 +244,56 @@ impl Admin for Node {
         Ok(Response::new(SetMemberReply { node: 4, done: true, voters: 4, notes }))
     }
 
+    async fn create_token(
+        &self,
+        request: Request<trust::CreateTokenRequest>,
+    ) -> Result<Response<trust::CreateTokenReply>, Status> {
+        self.say().await?;
+        let ask = request.into_inner();
+        let token = format!("TDM1.PIN.{}.SECRET", if ask.witness { "w1" } else { "p1" });
+        let hosts = vec!["10.0.0.1:7442".into(), "10.0.0.2:7442".into()];
+        Ok(Response::new(trust::CreateTokenReply { token, expires_at: ask.ttl_ms, hosts }))
+    }
+
+    /// One that was used, and one that expired long ago.
+    async fn tokens(&self, _: Request<trust::TokensRequest>) -> Result<Response<trust::TokensReply>, Status> {
+        let used = trust::Used { node: 3, ..Default::default() };
+        let first = trust::Token { id: "w1".into(), witness: true, used: Some(used), ..Default::default() };
+        let second = trust::Token { id: "p1".into(), made_by: "anna".into(), expires_at: 1, ..Default::default() };
+        Ok(Response::new(trust::TokensReply { tokens: vec![first, second] }))
+    }
+
+    async fn remove_token(
+        &self,
+        request: Request<trust::RemoveTokenRequest>,
+    ) -> Result<Response<trust::RemoveTokenReply>, Status> {
+        match request.into_inner().id.as_str() {
+            "p1" => Ok(Response::new(trust::RemoveTokenReply {})),
+            other => Err(Status::failed_precondition(format!("token = {other:?}: is not known here"))),
+        }
+    }
+
+    /// The old one, and the new one that signs.
+    async fn authorities(
+        &self,
+        _: Request<trust::AuthoritiesRequest>,
+    ) -> Result<Response<trust::AuthoritiesReply>, Status> {
+        let old = trust::AuthorityReport { fingerprint: "0a".repeat(32), ..Default::default() };
+        let (fingerprint, nodes) = ("0b".repeat(32), vec!["a".into(), "w".into()]);
+        let new = trust::AuthorityReport { fingerprint, signs: true, not_after_s: i64::MAX, nodes };
+        Ok(Response::new(trust::AuthoritiesReply { authorities: vec![old, new] }))
+    }
+
+    async fn rotate_authority(&self, _: Request<trust::RotateRequest>) -> Result<Response<trust::RotateReply>, Status> {
+        self.say().await?;
+        Ok(Response::new(trust::RotateReply { fingerprint: "0b".repeat(32) }))
+    }
+
+    async fn retire_authority(&self, _: Request<trust::RetireRequest>) -> Result<Response<trust::RetireReply>, Status> {
+        self.say().await?;
+        Ok(Response::new(trust::RetireReply { fingerprints: vec!["0a".repeat(32)] }))
+    }
+
     /// Two nodes that log what they are told, or warnings; a third is away.
     async fn levels(&self, request: Request<LevelsRequest>) -> Result<Response<LevelsReply>, Status> {
         let LevelsRequest { levels, node } = request.into_inner();
@@ -296,6 +347,7 @@ pub(crate) async fn tandemctl_fed(nodes: &[&str], line: &str, stdin: &str) -> Ra
 pub(crate) async fn tandemctl_with(nodes: &[&str], line: &str, stdin: &str, env: &[(&str, &str)]) -> Ran {
     let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_tandemctl"))
         .env("TANDEM_NODES", nodes.join(","))
+        .env("TANDEM_BUNDLE", "")
         .env("USER", "alice")
         .env_remove("VISUAL")
         .envs(env.iter().copied())

@@ -15,3 +15,4 @@ mod members;
 mod plans;
 mod route;
 mod transaction;
+mod trust;

@@ -13,6 +13,8 @@ use tonic::transport::server::{TcpConnectInfo, UdsConnectInfo};
 
 use super::caller::{Caller, Role, Source};
 use super::rights::{check, needs, unproven};
+use super::strangers::Members;
+use crate::control::Sender;
 
 /// What a port asks of those who reach it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,12 +30,13 @@ pub enum Port {
 pub struct Guarded<S> {
     inner: S,
     port: Port,
+    members: Members,
 }
 
 impl<S> Guarded<S> {
     /// Lets through to `inner` who may.
-    pub fn new(inner: S, port: Port) -> Self {
-        Self { inner, port }
+    pub fn new(inner: S, port: Port, members: Members) -> Self {
+        Self { inner, port, members }
     }
 }
 
@@ -51,8 +54,11 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        match admitted(&request, self.port) {
+        match admitted(&request, self.port).and_then(|caller| self.members.check(caller)) {
             Ok(caller) => {
+                if let Role::Proxy(id) | Role::Witness(id) = caller.role {
+                    request.extensions_mut().insert(Sender(id));
+                }
                 request.extensions_mut().insert(caller);
                 Box::pin(self.inner.call(request))
             }

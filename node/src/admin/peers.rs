@@ -7,25 +7,31 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tandem_proto::admin::v1::peer_client::PeerClient;
 use tonic::Status;
-use tonic::transport::Channel;
 
-use crate::control::{Member, channel};
+use crate::control::{Dial, Line, Member, NodeId};
 
 /// A node that takes longer is as good as away, for an operator who waits.
 const PATIENCE: Duration = Duration::from_millis(400);
 
 /// Clients to the node ports of the others.
-#[derive(Default)]
-pub(super) struct Peers(Mutex<BTreeMap<String, PeerClient<Channel>>>);
+pub(super) struct Peers {
+    dial: Dial,
+    known: Mutex<BTreeMap<(NodeId, String), PeerClient<Line>>>,
+}
 
 impl Peers {
-    fn client(&self, address: &str) -> Result<PeerClient<Channel>, Status> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = known.get(address) {
+    pub(super) fn new(dial: Dial) -> Self {
+        Self { dial, known: Mutex::default() }
+    }
+
+    fn client(&self, member: &Member) -> Result<PeerClient<Line>, Status> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (member.id, member.address.clone());
+        if let Some(client) = known.get(&key) {
             return Ok(client.clone());
         }
-        let client = PeerClient::new(channel(address).map_err(|e| Status::internal(e.to_string()))?);
-        known.insert(address.to_owned(), client.clone());
+        let client = PeerClient::new(self.dial.to(member).map_err(|e| Status::internal(e.to_string()))?);
+        known.insert(key, client.clone());
         Ok(client)
     }
 
@@ -33,13 +39,13 @@ impl Peers {
     pub(super) async fn ask<T, F>(
         &self,
         members: &[Member],
-        question: impl Fn(PeerClient<Channel>) -> F,
+        question: impl Fn(PeerClient<Line>) -> F,
     ) -> Vec<Result<T, Status>>
     where
         F: Future<Output = Result<tonic::Response<T>, Status>>,
     {
         let asked = members.iter().map(|m| {
-            let answer = self.client(&m.address).map(&question);
+            let answer = self.client(m).map(&question);
             async move {
                 match tokio::time::timeout(PATIENCE, answer?).await {
                     Ok(reply) => reply.map(tonic::Response::into_inner),

@@ -34,6 +34,7 @@ pub(super) fn report(who: &Who, started: Instant, leaving: Leaving, rooms: &Room
         ..Default::default()
     };
     let secrets = who.secrets.as_deref();
+    report.papers = who.desk.as_ref().map(|desk| desk.report());
     report.secret = secrets.map(Secrets::fingerprint).unwrap_or_default();
     if let Some(plane) = &rooms.plane {
         report.certificates = sealing::reports(secrets, &state.config);

@@ -12,6 +12,7 @@ use tonic::transport::server::Connected;
 use tower::layer::layer_fn;
 
 use super::guard::{Guarded, Port};
+use super::strangers::Members;
 
 /// Requests under way on one connection: a node has a few, tandemctl one. More wait for their turn at the caller.
 const STREAMS: u32 = 256;
@@ -26,6 +27,7 @@ const PONG_WITHIN: Duration = Duration::from_secs(2);
 pub async fn serve<I, C>(
     routes: Routes,
     port: Port,
+    members: Members,
     incoming: I,
     closed: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error>
@@ -34,7 +36,7 @@ where
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     Server::builder()
-        .layer(layer_fn(move |inner| Guarded::new(inner, port)))
+        .layer(layer_fn(move |inner| Guarded::new(inner, port, members.clone())))
         .http2_keepalive_interval(Some(PING_EVERY))
         .http2_keepalive_timeout(Some(PONG_WITHIN))
         .max_concurrent_streams(STREAMS)

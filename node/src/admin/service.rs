@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use tandem_proto::Problems;
 use tandem_proto::admin::v1 as pb;
 use tandem_proto::config::v1::{Backup, Command, Listener};
+use tandem_proto::trust::v1 as trust;
 use tokio::sync::{Semaphore, watch};
 use tonic::{Request, Response, Status};
 
 use crate::config::model::Config;
 use crate::control::state::Outcome;
-use crate::control::{Control, Error, Member, Role, level_said, ranked};
+use crate::control::{Control, Dial, Error, Member, Role, level_said, ranked};
 use crate::logs::Levels;
 use crate::proxy;
 use crate::secrets::Secrets;
@@ -25,6 +26,7 @@ use super::peers::Peers;
 use super::report::report;
 use super::rights::{Needs, check};
 use super::sealing::{plain_keys, seal};
+use super::signing::Desk;
 use super::stamp::{stamp, unix_ms, wordy};
 use super::status::{self, Gathered};
 
@@ -40,14 +42,18 @@ pub struct Who {
     pub cluster: String,
     /// Name of this node.
     pub name: String,
-    /// The node port authenticates nobody, also beyond loopback.
-    pub insecure: bool,
     /// What it logs.
     pub levels: Levels,
     /// Where its store is.
     pub data_dir: PathBuf,
     /// What opens the keys of certificates; absent on a witness, and where nobody needs them.
     pub secrets: Option<Arc<Secrets>>,
+    /// How it comes to the others.
+    pub dial: Dial,
+    /// Its timers, as node.toml calls them.
+    pub timers: String,
+    /// Its certificates; absent where the node port authenticates nobody.
+    pub desk: Option<Arc<Desk>>,
 }
 
 /// The rooms below, once they run.
@@ -87,7 +93,7 @@ struct Shared {
 impl Admin {
     /// Services of a node that is still starting.
     pub fn new(who: Who) -> Self {
-        let (rooms, peers, leaving) = (OnceLock::new(), Peers::default(), watch::Sender::default());
+        let (rooms, peers, leaving) = (OnceLock::new(), Peers::new(who.dial.clone()), watch::Sender::default());
         let watchers = Arc::new(Semaphore::new(past::WATCHERS));
         let shared = Shared { who, started: Instant::now(), rooms, peers, leaving, watchers };
         Self { shared: Arc::new(shared) }
@@ -115,6 +121,15 @@ impl Admin {
     pub(super) fn rooms(&self) -> Result<&Rooms, Status> {
         let starting = || Status::unavailable(format!("{} is starting: it waits for its peers", self.shared.who.name));
         self.shared.rooms.get().ok_or_else(starting)
+    }
+
+    pub(super) fn who(&self) -> &Who {
+        &self.shared.who
+    }
+
+    /// Where its certificates are.
+    pub(super) fn desk(&self) -> Option<&Desk> {
+        self.shared.who.desk.as_deref()
     }
 
     /// Whether this node leaves.
@@ -276,8 +291,7 @@ impl pb::admin_server::Admin for Admin {
         let revision = nodes.iter().filter_map(|n| n.report.as_ref()).map(|r| r.revision).max().unwrap_or(0);
         status::tell_lagging(&mut nodes, now_ms);
         let now_s = i64::try_from(now_ms / 1000).unwrap_or(i64::MAX);
-        let insecure = self.shared.who.insecure;
-        let g = Gathered { nodes: &nodes, config: &state.config, revision, insecure, now_s };
+        let g = Gathered { nodes: &nodes, config: &state.config, revision, now_s };
         let here = rooms.control.here();
         let leading = status::leading(&nodes);
         let leader = leading.and_then(|l| nodes.iter().find(|n| n.member.as_ref().is_some_and(|m| m.name == l.name)));
@@ -355,6 +369,45 @@ impl pb::admin_server::Admin for Admin {
             Ok(Outcome::Refused { problems, revision }) => Ok(Response::new(refused(problems, revision))),
             Err(e) => Err(self.refusal(&e)),
         }
+    }
+
+    async fn create_token(
+        &self,
+        request: Request<trust::CreateTokenRequest>,
+    ) -> Result<Response<trust::CreateTokenReply>, Status> {
+        self.new_token(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn tokens(&self, _: Request<trust::TokensRequest>) -> Result<Response<trust::TokensReply>, Status> {
+        self.known_tokens().map(Response::new)
+    }
+
+    async fn remove_token(
+        &self,
+        request: Request<trust::RemoveTokenRequest>,
+    ) -> Result<Response<trust::RemoveTokenReply>, Status> {
+        self.drop_token(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn authorities(
+        &self,
+        _: Request<trust::AuthoritiesRequest>,
+    ) -> Result<Response<trust::AuthoritiesReply>, Status> {
+        self.known_authorities().await.map(Response::new)
+    }
+
+    async fn rotate_authority(
+        &self,
+        request: Request<trust::RotateRequest>,
+    ) -> Result<Response<trust::RotateReply>, Status> {
+        self.rotate(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn retire_authority(
+        &self,
+        request: Request<trust::RetireRequest>,
+    ) -> Result<Response<trust::RetireReply>, Status> {
+        self.retire(request.into_inner()).await.map(Response::new)
     }
 
     async fn seal(&self, request: Request<pb::SealRequest>) -> Result<Response<pb::SealReply>, Status> {
@@ -447,6 +500,11 @@ impl pb::admin_server::Admin for Admin {
 impl pb::peer_server::Peer for Admin {
     async fn set_levels(&self, request: Request<pb::SetLevelsRequest>) -> Result<Response<pb::SetLevelsReply>, Status> {
         self.set_levels_here(&request.into_inner()).map(Response::new)
+    }
+
+    async fn renew(&self, request: Request<trust::RenewRequest>) -> Result<Response<trust::RenewReply>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        self.renew_for(caller.as_ref(), &request.into_inner()).map(Response::new)
     }
 
     async fn drain_here(&self, request: Request<pb::DrainRequest>) -> Result<Response<pb::DrainReply>, Status> {

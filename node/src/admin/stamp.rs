@@ -24,7 +24,7 @@ pub(super) fn stamp(request: Request<Command>) -> Command {
         name.clone_into(&mut command.actor);
     }
     // Not for operators.
-    (command.admit, command.raise_level) = (false, 0);
+    (command.admit, command.raise_level, command.trust) = (false, 0, None);
     command
 }
 

@@ -12,7 +12,6 @@ pub(super) struct Gathered<'a> {
     pub(super) nodes: &'a [NodeStatus],
     pub(super) config: &'a Config,
     pub(super) revision: u64,
-    pub(super) insecure: bool,
     /// Seconds since 1970.
     pub(super) now_s: i64,
 }
@@ -140,11 +139,6 @@ pub(super) fn warnings(g: &Gathered<'_>) -> Vec<String> {
     all.extend(names_in_trouble(g));
     all.extend(even(votes.voters));
     all.extend(old_builds(g));
-    if g.insecure {
-        all.push(
-            "the node port authenticates nobody (insecure = true): whoever reaches it controls the cluster".to_owned(),
-        );
-    }
     all
 }
 

@@ -34,8 +34,6 @@ pub struct NodeFile {
     pub data_dir: PathBuf,
     /// The node port: consensus and tandemctl.
     pub listen: SocketAddr,
-    /// The operator knows that the node port authenticates nobody.
-    pub insecure: bool,
     /// How fast a silent leader is noticed.
     pub timers: Profile,
     /// Everyone who founds the cluster, this node included, sorted by name; none where `join` says how to come in.
@@ -44,6 +42,8 @@ pub struct NodeFile {
     pub join: Option<Join>,
     /// What this node does.
     pub role: Role,
+    /// Where its certificates are; `None`: the node port authenticates nobody.
+    pub trust: Option<Trust>,
     /// How this node takes a virtual address.
     pub vip: Provider,
     /// Data plane threads; `None`: one a core.
@@ -79,6 +79,18 @@ pub struct Peer {
     pub role: Role,
 }
 
+/// Certificates of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trust {
+    /// Key, certificate, and authorities, which `tandemd init` or `tandemd join` wrote.
+    pub file: PathBuf,
+    /// How long certificates hold that this node signs.
+    pub life: Duration,
+}
+
+/// How long a certificate holds, if nothing else is said.
+pub const CERTIFICATE_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
+
 /// How a node comes into a cluster that there is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Join {
@@ -98,6 +110,15 @@ pub enum Profile {
     Default,
     /// Failover in about 0.3 s; flaps on virtual machines.
     Fast,
+}
+
+impl std::fmt::Display for Profile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Default => "default",
+            Self::Fast => "fast",
+        })
+    }
 }
 
 /// How this node comes to have a virtual address.
@@ -142,25 +163,35 @@ fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
     let cluster = named(&mut top, "cluster", "a name for the cluster, the same on all nodes", problems);
     let name = named(&mut top, "name", "this node's name in [peers]", problems);
     let data_dir = top.required("data_dir", "name a directory only this node uses", problems);
-    let (listen, insecure, timers, reached) = match top.table("control", problems) {
+    let (listen, timers, reached) = match top.table("control", problems) {
         Some(t) => control(t, problems),
         None => {
             problems.add("control.listen", "", "is missing", "write [control] listen = \"10.0.0.1:7440\"");
-            (None, false, Profile::Default, None)
+            (None, Profile::Default, None)
         }
     };
     let joins = join(&mut top, problems);
-    let peers = match joins {
-        None => peers(&mut top, problems),
-        Some(_) if top.named("peers", problems).is_empty() => Vec::new(),
-        Some(_) => {
-            let mend = "keep [peers] to found a cluster with them, or join to come into one that there is";
-            problems.add("join", "", "and [peers] are both there", mend);
+    let trust = top.table("trust", problems).and_then(|t| trust(t, problems));
+    let peers = match (&joins, &trust) {
+        (None, None) => peers(&mut top, problems),
+        // Who joins is told by the members who there is, and who has certificates by those who signed them.
+        _ => {
+            if !top.named("peers", problems).is_empty() {
+                let (path, mend) = match trust {
+                    None => {
+                        ("join", "keep [peers] to found a cluster with them, or join to come into one that there is")
+                    }
+                    Some(_) => {
+                        ("trust", "leave [peers] out; or [trust], for a cluster on loopback without certificates")
+                    }
+                };
+                problems.add(path, "", "and [peers] are both there", mend);
+            }
             Vec::new()
         }
     };
     let (said_role, learner) = (role(&mut top, problems), top.flag("learner", problems));
-    if joins.is_none() && (said_role.is_some() || learner.is_some()) {
+    if joins.is_none() && trust.is_none() && (said_role.is_some() || learner.is_some()) {
         problems.add("role", "", "and learner are for a node that joins", "write role in this node's line of [peers]");
     }
     let joins = joins.and_then(|members| {
@@ -180,6 +211,20 @@ fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
     let (log_format, log_levels) = top.table("log", problems).map_or((None, None), |t| log(t, problems));
     top.finish(problems);
     let me = name.as_ref().and_then(|name| peers.iter().find(|p| p.name == *name)).map(|p| p.role);
+    if trust.is_some() && joins.is_some() {
+        problems.add(
+            "join",
+            "",
+            "and [trust] are both there",
+            "leave join out: tandemd join brings a machine in, with a token",
+        );
+    }
+    if let Some(a) = listen.filter(|a| !a.ip().is_loopback() && trust.is_none()) {
+        let why =
+            "is beyond loopback, and without [trust] the node port authenticates nobody (insecure is for loopback)";
+        let mend = "make the node with certificates: tandemd init on the first, tandemd join on the others";
+        problems.add("control.listen", a, why, mend);
+    }
     if let (Some(name), None, false) = (&name, &me, peers.is_empty()) {
         let known: Vec<&str> = peers.iter().map(|p| p.name.as_str()).collect();
         problems.add("name", name, "is not among [peers]", format!("known: {}", known.join(", ")));
@@ -198,11 +243,11 @@ fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
         socket: socket.map_or_else(|| data_dir.join("admin.sock"), PathBuf::from),
         data_dir,
         listen: listen?,
-        insecure,
         timers,
         peers,
         join: joins,
         role,
+        trust,
         vip: vip?,
         workers,
         busy_poll,
@@ -234,12 +279,13 @@ fn zone(top: &mut Table, problems: &mut Problems) -> Option<Name> {
     name
 }
 
-/// Where to listen, that nobody is authenticated, the timers, and where the others reach this node if that is elsewhere.
-fn control(mut t: Table, problems: &mut Problems) -> (Option<SocketAddr>, bool, Profile, Option<SocketAddr>) {
+/// Where to listen, the timers, and where the others reach this node if that is elsewhere.
+fn control(mut t: Table, problems: &mut Problems) -> (Option<SocketAddr>, Profile, Option<SocketAddr>) {
     let listen = t.required("listen", "write listen = \"10.0.0.1:7440\"", problems);
     let listen = listen.and_then(|text| address(t.path("listen"), &text, problems));
     let reached = t.text("address", problems).and_then(|text| address(t.path("address"), &text, problems));
-    let insecure = t.flag("insecure", problems).unwrap_or(false);
+    // On loopback it goes without saying, and elsewhere it does not help.
+    let _ = t.flag("insecure", problems);
     let timers = match t.text("timers", problems).as_deref() {
         None | Some("default") => Profile::Default,
         Some("fast") => Profile::Fast,
@@ -253,17 +299,8 @@ fn control(mut t: Table, problems: &mut Problems) -> (Option<SocketAddr>, bool, 
             Profile::Default
         }
     };
-    if let Some(a) = listen.filter(|a| !a.ip().is_loopback() && !insecure) {
-        let why = "is beyond loopback, and the node port authenticates nobody yet";
-        problems.add(
-            t.path("listen"),
-            a,
-            why,
-            "write insecure = true only if every host that reaches it may control the cluster",
-        );
-    }
     t.finish(problems);
-    (listen, insecure, timers, reached)
+    (listen, timers, reached)
 }
 
 /// Members to ask to be let in; `None` where nothing is said of it.
@@ -407,6 +444,22 @@ fn admin(mut t: Table, problems: &mut Problems) -> (Option<SocketAddr>, Option<S
     (http, socket)
 }
 
+fn trust(mut t: Table, problems: &mut Problems) -> Option<Trust> {
+    let file = t.required("file", "name the file that `tandemd init` or `tandemd join` wrote", problems);
+    let life = t.duration("certificate_life", problems).unwrap_or(CERTIFICATE_LIFE);
+    if life < Duration::from_secs(5) || life > Duration::from_secs(5 * 365 * 24 * 3600) {
+        let mend = "write certificate_life = \"90d\", which is the default";
+        problems.add(
+            t.path("certificate_life"),
+            humantime::format_duration(life),
+            "is not between 5s and 5 years",
+            mend,
+        );
+    }
+    t.finish(problems);
+    Some(Trust { file: file?.into(), life })
+}
+
 fn secrets(mut t: Table, problems: &mut Problems) -> Option<PathBuf> {
     let file = t.required("file", "name the file that `tandemd secret` made; the same one on every proxy", problems);
     t.finish(problems);
@@ -450,7 +503,7 @@ mod tests {
         let text = |top: &str, control: &str| {
             format!(
                 "cluster = \"chat\"\nname = \"d\"\ndata_dir = \"/var/lib/tandem\"\njoin = [\"10.0.0.1:7440\"]\n{top}\n\
-                 [control]\nlisten = \"0.0.0.0:7440\"\ninsecure = true\n{control}"
+                 [control]\nlisten = \"127.0.0.1:7440\"\n{control}"
             )
         };
         let file = NodeFile::parse(&text("role = \"witness\"", "address = \"10.0.0.4:7440\"")).unwrap();
@@ -459,7 +512,8 @@ mod tests {
         assert_eq!((file.role, file.join, file.peers), (Role::Witness, Some(join), vec![]));
         let learner = NodeFile::parse(&text("learner = true", "address = \"10.0.0.4:7440\"")).unwrap();
         assert!(learner.join.is_some_and(|j| j.learner));
-        let unreachable = NodeFile::parse(&text("", "")).unwrap_err().to_string();
+        let anywhere = text("", "").replace("127.0.0.1", "0.0.0.0");
+        let unreachable = NodeFile::parse(&anywhere).unwrap_err().to_string();
         assert!(unreachable.contains("control.listen") && unreachable.contains("address = "), "{unreachable}");
         let both = NodeFile::parse(&text("", "[peers]\nd = { address = \"10.0.0.4:7440\" }")).unwrap_err().to_string();
         assert!(both.contains("join") && both.contains("[peers]"), "{both}");
@@ -545,12 +599,21 @@ mod tests {
     }
 
     #[test]
-    fn beyond_loopback_needs_the_word_insecure() {
+    fn beyond_loopback_a_node_has_certificates() {
         let beyond = GOOD.replace("listen = \"127.0.0.1:7440\"", "listen = \"10.0.0.1:7440\"");
-        let problems = NodeFile::parse(&beyond).unwrap_err();
-        assert!(problems.to_string().contains("insecure = true"), "{problems}");
         let said = beyond.replace("[peers]", "insecure = true\n[peers]");
-        assert!(NodeFile::parse(&said).unwrap().insecure);
+        for text in [&beyond, &said] {
+            let problems = NodeFile::parse(text).unwrap_err().to_string();
+            assert!(problems.contains("tandemd init on the first, tandemd join on the others"), "{problems}");
+        }
+        let (head, tail) = beyond.split_once("[peers]").unwrap();
+        let tail = tail.split_once("[vip]").unwrap().1;
+        let secured = format!("{head}[trust]\nfile = \"/var/lib/tandem/node.pem\"\n[vip]{tail}");
+        let file = NodeFile::parse(&secured).unwrap();
+        assert_eq!(file.trust.unwrap().life, CERTIFICATE_LIFE);
+        assert!(file.peers.is_empty() && file.role == Role::Proxy);
+        let both = NodeFile::parse(&secured.replace("[vip]", "[peers]\na = { address = \"10.0.0.1:7440\" }\n[vip]"));
+        assert!(both.unwrap_err().to_string().contains("trust: and [peers] are both there"));
 
         let watched = |admin: &str| NodeFile::parse(&format!("{GOOD}\n[admin]\n{admin}"));
         assert!(watched("http = \"127.0.0.1:7441\"").unwrap().http.is_some());

@@ -2,5 +2,5 @@
 
 mod file;
 
-pub use file::{Join, NodeFile, Peer, Profile, Provider, Role};
+pub use file::{CERTIFICATE_LIFE, Join, NodeFile, Peer, Profile, Provider, Role, Trust};
 pub use tandem_proto::{model, routing};

@@ -7,7 +7,7 @@ use tandem_proto::raft::v1 as pb;
 
 use super::asking;
 use super::handle::{Control, Error};
-use super::standing::{Member, Role};
+use super::standing::{Member, NodeId, Role};
 use super::state::Outcome;
 use crate::config::model::Name;
 
@@ -77,6 +77,14 @@ impl Control {
         tracing::info!(node, %name, address = %member.address, voter, "admitted");
         let found = roster.members.values().chain([&member]).map(Into::into).collect();
         Ok(pb::Identity { node, name, founders: found, admitted: true, ..(*self.identity).clone() })
+    }
+
+    /// With which identity the member `node` starts, told a second time.
+    pub fn identity_of(&self, node: NodeId) -> Option<pb::Identity> {
+        let here = self.here();
+        let name = here.members.get(&node)?.name.clone();
+        let founders = here.members.values().map(Into::into).collect();
+        Some(pb::Identity { node, name, founders, admitted: true, ..(*self.identity).clone() })
     }
 
     /// Whether the member still runs as what it was. Where another one answers, or one with an empty disk, it does not.

@@ -9,13 +9,17 @@
 
 use tandem_proto::config::v1::Command;
 
-/// What this build knows. 1: everything before nodes could be admitted. 2: admission, rollback and restore, and
+/// What this build knows. 1: everything before nodes could be admitted. 2: admission, rollback and restore, trust, and
 /// levels themselves.
 pub const LEVEL: u32 = 2;
 
 /// The lowest level that applies `command` as it is meant.
 pub(super) fn needed(command: &Command) -> u32 {
-    let of_2 = command.admit || command.raise_level > 0 || command.rollback_to.is_some() || command.restore.is_some();
+    let of_2 = command.admit
+        || command.raise_level > 0
+        || command.rollback_to.is_some()
+        || command.restore.is_some()
+        || command.trust.is_some();
     if of_2 { 2 } else { 1 }
 }
 

@@ -111,7 +111,7 @@ impl RaftStateMachine<Types> for Machine {
         S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
     {
         while let Some((entry, responder)) = entries.try_next().await? {
-            let seen = |state: &State| (state.revision, state.roll.next(), state.level);
+            let seen = |state: &State| (state.revision, state.roll.next(), state.level, Arc::clone(&state.trust));
             let (before, membered) = (seen(&self.state), matches!(entry.payload, EntryPayload::Membership(_)));
             let outcome = self.step(entry);
             // Live before it is acknowledged: who is told "done" finds it done.

@@ -12,6 +12,7 @@ use openraft::raft::{
     VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, OptionalSend, RaftNetworkFactory};
+use tandem_proto::papers::{self, Current, Expect};
 use tandem_proto::raft::v1 as pb;
 use tandem_proto::raft::v1::raft_client::RaftClient;
 use tokio::sync::watch;
@@ -24,7 +25,7 @@ use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
 
 use super::raft::{Raft, Snapshot, SnapshotData, Types, Vote};
-use super::standing::{Member, NodeId};
+use super::standing::{Member, NodeId, Role};
 use super::state::State;
 use super::watchman::{Halt, Halted};
 use super::wire;
@@ -89,14 +90,28 @@ impl Seal {
 ///
 /// # Errors
 /// An address that is none.
-pub fn channel(address: &str) -> Result<Channel, tonic::transport::Error> {
-    Ok(Endpoint::from_shared(format!("http://{address}"))?
+fn channel(address: &str) -> Result<Channel, tonic::transport::Error> {
+    Ok(port(address)?.connect_timeout(Duration::from_millis(250)).connect_lazy())
+}
+
+fn port(address: &str) -> Result<Endpoint, tonic::transport::Error> {
+    Ok(papers::endpoint(address)?
         .tcp_nodelay(true)
-        .connect_timeout(Duration::from_millis(250))
         .http2_keep_alive_interval(Duration::from_secs(1))
         .keep_alive_timeout(Duration::from_secs(1))
-        .keep_alive_while_idle(true)
-        .connect_lazy())
+        .keep_alive_while_idle(true))
+}
+
+/// Over TLS, and nobody but this member may answer; one without a number is whoever is a node at its address.
+fn secured(member: &Member, papers: Current) -> Result<Channel, tonic::transport::Error> {
+    let who = match member.role {
+        Role::Proxy => papers::Who::Node(member.id),
+        Role::Witness => papers::Who::Witness(member.id),
+    };
+    let expect = if member.id == 0 { Expect::AnyNode } else { Expect::Exactly(who) };
+    // A handshake is a few milliseconds of work at both ends, and a machine may be busy.
+    let port = port(&member.address)?.connect_timeout(Duration::from_secs(1));
+    Ok(papers::channel(&port, papers, expect))
 }
 
 /// A way to one node port: a gRPC request in, its reply out, and again after each loss.
@@ -104,24 +119,48 @@ pub type Line = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, S
 
 type Dialled = Result<Line, BoxError>;
 
-/// How this node comes to a line to another, by its address; a simulation brings its own network.
+/// How this node comes to a line to another; a simulation brings its own network.
 #[derive(Clone)]
-pub struct Dial(Arc<dyn Fn(&str) -> Dialled + Send + Sync>);
+pub struct Dial(Arc<dyn Fn(&Member) -> Dialled + Send + Sync>);
 
 impl Dial {
     /// Lines are what `dial` makes of an address.
     pub fn by(dial: impl Fn(&str) -> Dialled + Send + Sync + 'static) -> Self {
-        Self(Arc::new(dial))
+        Self(Arc::new(move |member| dial(&member.address)))
     }
 
     /// Over TCP, see [`channel`].
     pub fn tcp() -> Self {
-        Self::by(|address| Ok(Line::new(channel(address)?.map_err(|e| Status::from_error(e.into())))))
+        Self::by(|address| Ok(line(channel(address)?)))
     }
 
-    pub(super) fn line(&self, address: &str) -> Dialled {
-        (self.0)(address)
+    /// Over TLS: each side shows the papers of the moment, and knows the other by them.
+    pub fn secured(papers: Current) -> Self {
+        Self(Arc::new(move |member| Ok(line(secured(member, papers.clone())?))))
     }
+
+    /// To whatever node is there.
+    pub(super) fn line(&self, address: &str) -> Dialled {
+        self.to(&Member { address: address.to_owned(), ..Member::default() })
+    }
+
+    /// To this member.
+    ///
+    /// # Errors
+    /// An address that is none.
+    pub fn to(&self, member: &Member) -> Dialled {
+        (self.0)(member)
+    }
+}
+
+impl std::fmt::Debug for Dial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Dial")
+    }
+}
+
+fn line(channel: Channel) -> Line {
+    Line::new(channel.map_err(|e| Status::from_error(e.into())))
 }
 
 /// Makes a connection per peer for openraft.
@@ -138,7 +177,7 @@ impl RaftNetworkFactory<Types> for Network {
             id,
             seal: self.seal.clone(),
             // An address that is none was refused long before; a peer that cannot be dialled is a peer that is away.
-            client: self.dial.line(&member.address).ok().map(|c| {
+            client: self.dial.to(member).ok().map(|c| {
                 RaftClient::new(c).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
             }),
             refusals: Refusals::default(),
@@ -269,6 +308,14 @@ fn chunked(head: pb::SnapshotHead, data: Vec<u8>) -> Vec<pb::SnapshotChunk> {
     std::iter::once(first).chain(rest).collect()
 }
 
+/// Which node the connection proved to come from: in the extensions of each request, where connections prove anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sender(pub NodeId);
+
+fn sender<T>(request: &Request<T>) -> Option<Sender> {
+    request.extensions().get().copied()
+}
+
 /// The receiving side. Until consensus runs here (booting, forming) it answers UNAVAILABLE.
 #[derive(Clone, Default)]
 pub(super) struct Service {
@@ -315,14 +362,20 @@ impl Service {
         let _ = self.running.set(Err(why));
     }
 
-    fn running(&self, envelope: Option<&pb::Envelope>) -> Result<&Running, Status> {
+    fn running(&self, envelope: Option<&pb::Envelope>, sender: Option<Sender>) -> Result<&Running, Status> {
         let running = self.running.get().ok_or_else(|| Status::unavailable("this node is starting"))?;
         let running = running.as_ref().map_err(Status::failed_precondition)?;
-        running.check(envelope).map(|()| running)
+        running.check(envelope)?;
+        match (sender, envelope) {
+            (Some(Sender(id)), Some(e)) if e.from != id => {
+                Err(Status::permission_denied(format!("node {id} says that it is node {}", e.from)))
+            }
+            _ => Ok(running),
+        }
     }
 
-    fn raft(&self, envelope: Option<&pb::Envelope>) -> Result<&Raft, Status> {
-        self.running(envelope).map(|running| &running.raft)
+    fn raft(&self, envelope: Option<&pb::Envelope>, sender: Option<Sender>) -> Result<&Raft, Status> {
+        self.running(envelope, sender).map(|running| &running.raft)
     }
 }
 
@@ -337,30 +390,34 @@ fn failed(e: impl std::fmt::Display) -> Status {
 #[tonic::async_trait]
 impl pb::raft_server::Raft for Service {
     async fn append(&self, request: Request<pb::AppendRequest>) -> Result<Response<pb::AppendReply>, Status> {
+        let sender = sender(&request);
         let message = request.into_inner();
-        let running = self.running(message.envelope.as_ref())?;
+        let running = self.running(message.envelope.as_ref(), sender)?;
         let message = wire::append_in(message).map_err(|e| running.unreadable(&e))?;
         let reply = running.raft.append_entries(message).await.map_err(failed)?;
         Ok(Response::new(wire::append_reply_out(reply)))
     }
 
     async fn request_vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteReply>, Status> {
+        let sender = sender(&request);
         let message = request.into_inner();
-        let raft = self.raft(message.envelope.as_ref())?;
+        let raft = self.raft(message.envelope.as_ref(), sender)?;
         let reply = raft.vote(wire::vote_request_in(message).map_err(malformed)?).await.map_err(failed)?;
         Ok(Response::new(wire::vote_reply_out(&reply)))
     }
 
     async fn pre_vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteReply>, Status> {
+        let sender = sender(&request);
         let message = request.into_inner();
-        let raft = self.raft(message.envelope.as_ref())?;
+        let raft = self.raft(message.envelope.as_ref(), sender)?;
         let reply = raft.pre_vote(wire::vote_request_in(message).map_err(malformed)?).await.map_err(failed)?;
         Ok(Response::new(wire::vote_reply_out(&reply)))
     }
 
     async fn transfer(&self, request: Request<pb::TransferRequest>) -> Result<Response<pb::TransferReply>, Status> {
+        let sender = sender(&request);
         let message = request.into_inner();
-        let raft = self.raft(message.envelope.as_ref())?;
+        let raft = self.raft(message.envelope.as_ref(), sender)?;
         let reply =
             raft.handle_transfer_leader(wire::transfer_in(message).map_err(malformed)?).await.map_err(failed)?;
         Ok(Response::new(wire::transfer_reply_out(reply)))
@@ -370,6 +427,7 @@ impl pb::raft_server::Raft for Service {
         &self,
         request: Request<Streaming<pb::SnapshotChunk>>,
     ) -> Result<Response<pb::SnapshotReply>, Status> {
+        let sender = sender(&request);
         let mut chunks = request.into_inner();
         let head = chunks
             .next()
@@ -377,7 +435,7 @@ impl pb::raft_server::Raft for Service {
             .transpose()?
             .and_then(|c| c.head)
             .ok_or_else(|| malformed("a snapshot without head"))?;
-        let running = self.running(head.envelope.as_ref())?;
+        let running = self.running(head.envelope.as_ref(), sender)?;
         let mut data = Vec::new();
         while let Some(chunk) = chunks.next().await.transpose()? {
             data.extend_from_slice(&chunk.data);

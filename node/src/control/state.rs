@@ -9,6 +9,7 @@ use tandem_proto::config::v1::{Backup, Command};
 use super::history::{History, Record};
 use super::roll::Roll;
 use super::standing::NodeId;
+use super::trust::Trust;
 use crate::config::model::{Config, Undo};
 
 /// How many request ids are remembered, so that a retried request applies once.
@@ -31,6 +32,8 @@ pub struct State {
     pub roll: Roll,
     /// What every member knows how to apply; never sinks. 0 means 1: see [`said`](super::level::said).
     pub level: u32,
+    /// Who is believed.
+    pub trust: Arc<Trust>,
     requests: Requests,
 }
 
@@ -107,6 +110,7 @@ impl State {
             history: self.history.clone(),
             roll: self.roll.clone(),
             level: self.level,
+            trust: Arc::clone(&self.trust),
             requests: Requests::default(),
         }
     }
@@ -164,6 +168,18 @@ impl State {
         Ok(Arc::new(config))
     }
 
+    /// Who is believed after `command`, if it says anything of that.
+    fn trusting(&self, command: &Command) -> Result<Option<Arc<Trust>>, Problems> {
+        let next = |change| self.trust.changed(change, command.at_unix_ms, self.roll.next()).map(Arc::new);
+        command.trust.as_ref().map(next).transpose()
+    }
+
+    fn believe(&mut self, trust: Option<Arc<Trust>>) {
+        if let Some(trust) = trust {
+            self.trust = trust;
+        }
+    }
+
     /// The revision a request with this id led to, if it was applied before.
     pub fn already(&self, request_id: &str) -> Option<u64> {
         self.requests.done.get(request_id).copied()
@@ -186,16 +202,27 @@ impl State {
         if let Some(revision) = self.already(&command.request_id) {
             return Outcome::Done { revision };
         }
+        let trust = match self.trusting(command) {
+            Ok(trust) => trust,
+            Err(problems) => return Outcome::Refused { problems, revision: self.revision },
+        };
         if command.admit {
+            self.believe(trust);
             return Outcome::Admitted { node: self.roll.take() };
         }
         if command.raise_level > 0 {
             self.level = self.level.max(command.raise_level);
             return Outcome::Done { revision: self.revision };
         }
+        if trust.is_some() && command.edits.is_empty() {
+            self.believe(trust);
+            self.requests.remember(&command.request_id, self.revision);
+            return Outcome::Done { revision: self.revision };
+        }
         match self.plan(command) {
             Err(problems) => Outcome::Refused { problems, revision: self.revision },
             Ok(config) => {
+                self.believe(trust);
                 if let Some(backup) = &command.restore {
                     self.become_as(backup);
                 }

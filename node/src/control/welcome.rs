@@ -10,6 +10,7 @@ use super::asking::LEADER;
 use super::formation::Founding;
 use super::handle::{Control, Error};
 use super::level::{LEVEL, said};
+use super::network::Sender;
 use super::store::Store;
 
 /// The service of the node port.
@@ -66,6 +67,10 @@ impl pb::formation_server::Formation for Service {
     }
 
     async fn join(&self, request: Request<pb::JoinRequest>) -> Result<Response<pb::JoinReply>, Status> {
+        if request.extensions().get::<Sender>().is_some() {
+            let why = "this cluster has certificates: a machine joins it with a token";
+            return Err(Status::permission_denied(format!("{why}: tandemctl token create, then tandemd join")));
+        }
         let starting = || Status::unavailable(format!("{} is starting", self.founding.name));
         let control = self.running.get().ok_or_else(starting)?;
         let level = said(control.now().level);

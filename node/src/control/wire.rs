@@ -1,6 +1,7 @@
 //! Proto types ⇄ Raft types, and nothing else: what goes over the wire and to disk is ours, whatever openraft's own types become.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use openraft::EntryPayload;
 use openraft::raft::{
@@ -17,6 +18,7 @@ use super::raft::{Change, Entry, LeaderId, LogId, Membership, SnapshotMeta, Stor
 use super::roll::Roll;
 use super::standing::{Member, NodeId, Role};
 use super::state::State;
+use super::trust::Trust;
 
 /// A message that no node of this version would have sent.
 #[derive(Debug, thiserror::Error)]
@@ -245,6 +247,7 @@ pub(super) fn state_out(s: &State) -> pb::State {
         members: s.roll.members().collect(),
         removed: s.roll.removed().collect(),
         level: s.level,
+        trust: Some(s.trust.written()),
     }
 }
 
@@ -264,8 +267,9 @@ pub(super) fn state_in(s: pb::State) -> Result<State, Malformed> {
     let history = History::try_from(s.history.as_slice())
         .map_err(|_| Malformed::Senseless("a state whose history this version does not accept"))?;
     let requests = s.requests.into_iter().map(|r| (r.request_id, r.revision));
+    let trust = Arc::new(s.trust.as_ref().map(Trust::restored).unwrap_or_default());
     let mut state = State::restored(s.revision, config, (s.changed_at_unix_ms, s.changed_by), history, requests);
-    (state.roll, state.level) = (roll, s.level);
+    (state.roll, state.level, state.trust) = (roll, s.level, trust);
     Ok(state)
 }
 

@@ -28,7 +28,7 @@ fn config() -> Config {
 
 fn told(nodes: &[NodeStatus]) -> (Vec<String>, String) {
     let config = config();
-    let g = Gathered { nodes, config: &config, revision: 5, insecure: false, now_s: 0 };
+    let g = Gathered { nodes, config: &config, revision: 5, now_s: 0 };
     (warnings(&g), next_failure(&g))
 }
 
@@ -61,7 +61,7 @@ fn a_certificate_is_spoken_of_before_it_expires_and_a_key_that_does_not_open() {
         (end - 1, Some("certificate web expires in 0 days: ")),
         (end + 1, Some("certificate web has expired: ")),
     ] {
-        let all = warnings(&Gathered { nodes: &nodes, config: &config, revision: 0, insecure: false, now_s });
+        let all = warnings(&Gathered { nodes: &nodes, config: &config, revision: 0, now_s });
         let expiry = all.iter().find(|w| w.contains("expire"));
         assert_eq!(expiry.is_some(), said.is_some(), "{all:?}");
         assert!(expiry.is_none_or(|w| said.is_some_and(|s| w.starts_with(s))), "{all:?}");
@@ -125,7 +125,7 @@ fn a_listener_that_drains_is_spoken_of() {
     };
     let said = |left_a, left_b| {
         let nodes = [node(1, "a", Role::Proxy, report(left_a)), node(2, "b", Role::Proxy, report(left_b))];
-        let g = Gathered { nodes: &nodes, config: &config, revision: 5, insecure: false, now_s: 0 };
+        let g = Gathered { nodes: &nodes, config: &config, revision: 5, now_s: 0 };
         warnings(&g).into_iter().find(|w| w.starts_with("listener public")).unwrap_or_default()
     };
     let end = "tandemctl listener resume public, or rm it";
