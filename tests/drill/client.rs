@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use tandem_proto::papers::{Current, Papers};
 use tandem_tests::admin::Admin;
 use tandem_tests::clock::{now, until};
 use tandem_tests::peers;
 use tokio::process::Command;
-use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::{Mutex, watch};
 
 use crate::talk::{Ask, Told};
 
@@ -105,7 +106,7 @@ fn nodes() -> anyhow::Result<Vec<SocketAddr>> {
 /// The one revision of all nodes.
 async fn agree() -> anyhow::Result<u64> {
     let nodes = nodes()?;
-    let admin = Admin::new(nodes.iter().copied())?;
+    let admin = Admin::with(nodes.iter().copied(), Some(papers()?))?;
     let agreed = until("all nodes are at one revision", Duration::from_secs(20), || async {
         let mut revisions = Vec::new();
         for node in &nodes {
@@ -129,7 +130,7 @@ async fn agree() -> anyhow::Result<u64> {
 
 async fn read() -> anyhow::Result<Vec<(String, u64, Vec<String>)>> {
     let nodes = nodes()?;
-    let admin = Admin::new(nodes.iter().copied())?;
+    let admin = Admin::with(nodes.iter().copied(), Some(papers()?))?;
     let mut all = Vec::new();
     for node in nodes {
         let (revision, config) = admin.config_of(node).await?;
@@ -164,4 +165,10 @@ impl Writer {
             }
         }
     }
+}
+
+/// The administrator's certificate that the first node keeps: its directory is mounted here.
+fn papers() -> anyhow::Result<Current> {
+    let text = std::fs::read_to_string("/var/lib/tandem/admin.pem").context("the first node keeps no certificate")?;
+    Ok(watch::channel(Arc::new(Papers::parse(&text)?)).1)
 }

@@ -10,7 +10,7 @@ use tokio::process::Command;
 pub(crate) const TAG: &str = "tandem:local";
 
 const PROGRAMS: [&str; 3] = ["tandemd", "tandemctl", "drill"];
-const FILES: [&str; 4] = ["a.toml", "b.toml", "w.toml", "chat.toml"];
+const FILES: [&str; 1] = ["chat.toml"];
 
 /// Builds the programs and the image.
 ///

@@ -99,6 +99,9 @@ impl Stage {
         for service in ["a", "b", "two", "client"] {
             containers.insert(service, stack.container(service).await?);
         }
+        let formed = formed(&containers["client"]).await?;
+        eprintln!("drill: from empty disks to a secured cluster of three in {} ms", millis(stack.begun(), formed));
+        ensure!(millis(stack.begun(), formed) < 15_000, "fresh machines to a secured cluster: more than 15 s");
         configure(&containers["client"]).await?;
 
         let mut listeners = Vec::new();
@@ -317,6 +320,17 @@ impl Stage {
         }
         Ok(Changes { acknowledged: heard.acknowledged.len(), lost, agreed })
     }
+}
+
+/// Waits until three nodes vote; when that was.
+async fn formed(client: &str) -> anyhow::Result<Micros> {
+    let ask = || async {
+        let said = docker(&["exec", client, "tandemctl", "--json", "--timeout", "1s", "status"]).await.ok()?;
+        let status: serde_json::Value = serde_json::from_slice(&said.stdout).ok()?;
+        let voters = status["nodes"].as_array()?.iter().filter(|n| n["voter"] == true && n["reachable"] == true);
+        (voters.count() == 3).then_some(now())
+    };
+    until("three nodes have joined and vote", PATIENCE, ask).await
 }
 
 /// Gives the stack its config as an operator would; retried while the nodes are still finding each other.

@@ -26,6 +26,7 @@ mod rollback_restores_exactly;
 mod thousand_backends;
 mod tls_resumes_elsewhere;
 mod transaction_all_or_nothing;
+mod trust;
 mod watch_misses_nothing;
 mod watched;
 mod wrong_data_dir;

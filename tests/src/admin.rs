@@ -10,7 +10,8 @@ use anyhow::{Context, bail};
 use tandem_proto::admin::v1 as pb;
 use tandem_proto::admin::v1::admin_client::AdminClient;
 use tandem_proto::config::v1::{Command, Config, Edit, edit};
-use tonic::transport::{Channel, Endpoint};
+use tandem_proto::papers::{self, Current, Expect};
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 /// How long one question may take before another node is asked.
@@ -30,13 +31,24 @@ impl Admin {
     /// # Errors
     /// An address makes no URI.
     pub fn new(nodes: impl IntoIterator<Item = SocketAddr>) -> anyhow::Result<Self> {
+        Self::with(nodes, None)
+    }
+
+    /// The same, to nodes that ask for a certificate.
+    ///
+    /// # Errors
+    /// An address makes no URI.
+    pub fn with(nodes: impl IntoIterator<Item = SocketAddr>, papers: Option<Current>) -> anyhow::Result<Self> {
         let mut clients = BTreeMap::new();
         for address in nodes {
-            let channel = Endpoint::from_shared(format!("http://{address}"))?
+            let endpoint = papers::endpoint(&address.to_string())?
                 .connect_timeout(Duration::from_millis(500))
                 .timeout(PATIENCE)
-                .tcp_nodelay(true)
-                .connect_lazy();
+                .tcp_nodelay(true);
+            let channel = match &papers {
+                None => endpoint.connect_lazy(),
+                Some(papers) => papers::channel(&endpoint, papers.clone(), Expect::AnyNode),
+            };
             clients.insert(address, AdminClient::new(channel));
         }
         Ok(Self { nodes: clients, leader: Arc::default() })

@@ -228,15 +228,27 @@ pub struct Said {
 /// It cannot be started, or does not end within half a minute.
 pub async fn ctl(nodes: &str, args: &[&str]) -> anyhow::Result<Said> {
     let mut command = tokio::process::Command::new(binaries::path("tandemctl")?);
-    command.args(args).env("TANDEM_NODES", nodes).stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(Duration::from_secs(30), command.output())
-        .await
-        .with_context(|| format!("tandemctl {args:?} does not end"))??;
-    Ok(Said {
-        code: output.status.code().unwrap_or(-1),
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
+    // This machine may be a node itself, with a certificate that is nobody's here.
+    command.args(args).env("TANDEM_NODES", nodes).env("TANDEM_BUNDLE", "");
+    Said::of(command, args).await
+}
+
+impl Said {
+    /// Runs a program to its end.
+    ///
+    /// # Errors
+    /// It cannot be started, or does not end within half a minute.
+    pub(crate) async fn of(mut command: tokio::process::Command, args: &[&str]) -> anyhow::Result<Self> {
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        let output = tokio::time::timeout(Duration::from_secs(30), command.output())
+            .await
+            .with_context(|| format!("tandemctl {args:?} does not end"))??;
+        Ok(Self {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
 }
 
 /// One `tandemd`, running or not.
@@ -411,7 +423,7 @@ pub fn node_toml(
 }
 
 /// A test that is itself killed must leave nothing behind.
-fn die_with_parent(command: &mut Command) {
+pub(crate) fn die_with_parent(command: &mut Command) {
     // SAFETY: between fork and exec only one async-signal-safe system call is made, which touches no memory.
     #[allow(unsafe_code)]
     unsafe {

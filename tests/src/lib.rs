@@ -6,5 +6,6 @@ pub mod clock;
 pub mod cluster;
 pub mod dns;
 pub mod peers;
+pub mod secured;
 pub mod story;
 pub mod subnet;
