@@ -36,7 +36,7 @@ impl Admin {
             }
             Change::Demote(name) => {
                 let node = self.id(rooms, &name)?;
-                control.roster().and_then(|r| Ok(r.may_learn(node)?)).map_err(refusal)?;
+                control.judged(|roster| roster.may_learn(node)).await.map_err(refusal)?;
                 self.not_by_itself(rooms, node).await?;
                 control.demote(&name).await.map_err(refusal)?;
                 tracing::info!(%name, "a learner from now on");
@@ -44,12 +44,12 @@ impl Admin {
             }
             Change::Remove(name) => {
                 let node = self.id(rooms, &name)?;
-                let gone = control.roster().and_then(|roster| {
+                let gone = control.judged(|roster| {
                     let gone = roster.all_named(&name);
                     roster.may_lose(&gone)?;
                     Ok(roster.voters.intersection(&gone).count())
                 });
-                let gone = gone.map_err(refusal)?;
+                let gone = gone.await.map_err(refusal)?;
                 self.not_by_itself(rooms, node).await?;
                 control.remove(&name).await.map_err(refusal)?;
                 tracing::info!(%name, node, "removed");

@@ -11,11 +11,13 @@ use tokio::sync::OwnedMutexGuard;
 use super::admission::{Denial, Newcomer};
 use super::asking;
 use super::handle::{Control, Error, PATIENCE};
-use super::roster::{Chore, Roster};
+use super::roster::{Chore, Refusal, Roster};
 use super::standing::{Member, NodeId};
 
 /// Who has not answered for so long does not count.
 const FRESH: Duration = Duration::from_secs(1);
+/// So long a change waits for answers before it is refused for want of them: some heartbeats, on a busy machine too.
+const NEWS: Duration = Duration::from_millis(1500);
 /// A few entries are always on their way.
 const ON_THE_WAY: u64 = 16;
 
@@ -54,16 +56,46 @@ impl Control {
         })
     }
 
+    /// What `judge` says of the roster. One who leads since a moment ago has not heard from the others yet: where news could
+    /// change a refusal, it is waited for.
+    ///
+    /// # Errors
+    /// Refused still when no such news came, or this node does not lead.
+    pub async fn judged<T>(&self, judge: impl Fn(&Roster) -> Result<T, Refusal>) -> Result<T, Error> {
+        let mut news = self.raft()?.metrics();
+        let heard = async {
+            loop {
+                match judge(&self.roster()?) {
+                    Err(refusal) if refusal.may_pass() => {
+                        // What came since the metrics were read ends this at once.
+                        if news.changed().await.is_err() {
+                            return Err(refusal.into());
+                        }
+                    }
+                    verdict => return Ok(verdict?),
+                }
+            }
+        };
+        match tokio::time::timeout(NEWS, heard).await {
+            Ok(verdict) => verdict,
+            Err(_) => Ok(judge(&self.roster()?)?),
+        }
+    }
+
     /// Takes a member out of the cluster for good: it is refused at once, and its number is never given again.
     ///
     /// # Errors
     /// The rest could decide nothing, or this node cannot decide it.
     pub async fn remove(&self, name: &str) -> Result<(), Error> {
         let _one = self.one_change()?;
-        let roster = self.roster()?;
-        roster.named(name)?;
-        let gone = roster.all_named(name);
-        roster.may_lose(&gone)?;
+        let (roster, gone) = self
+            .judged(|roster| {
+                roster.named(name)?;
+                let gone = roster.all_named(name);
+                roster.may_lose(&gone)?;
+                Ok((roster.clone(), gone))
+            })
+            .await?;
         self.drop_members(&roster, gone).await
     }
 
@@ -73,9 +105,12 @@ impl Control {
     /// It is not ready, or this node cannot decide it.
     pub async fn promote(&self, name: &str) -> Result<(), Error> {
         let _one = self.one_change()?;
-        let roster = self.roster()?;
-        let node = roster.named(name)?.id;
-        roster.may_vote(node)?;
+        let node = self
+            .judged(|roster| {
+                let node = roster.named(name)?.id;
+                roster.may_vote(node).map(|()| node)
+            })
+            .await?;
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([node])), Leavers::Stay).await
     }
 
@@ -85,13 +120,17 @@ impl Control {
     /// The rest could decide nothing, or this node cannot decide it.
     pub async fn demote(&self, name: &str) -> Result<(), Error> {
         let _one = self.one_change()?;
-        let roster = self.roster()?;
-        let member = roster.named(name)?;
-        roster.may_learn(member.id)?;
-        let learner = Member { to_vote: false, ..member.clone() };
+        let learner = self
+            .judged(|roster| {
+                let member = roster.named(name)?;
+                roster.may_learn(member.id)?;
+                Ok(Member { to_vote: false, ..member.clone() })
+            })
+            .await?;
+        let node = learner.id;
         let change = ChangeMembers::Batch(vec![
-            ChangeMembers::SetNodes(BTreeMap::from([(member.id, learner)])),
-            ChangeMembers::RemoveVoters(BTreeSet::from([member.id])),
+            ChangeMembers::SetNodes(BTreeMap::from([(node, learner)])),
+            ChangeMembers::RemoveVoters(BTreeSet::from([node])),
         ]);
         self.change(change, Leavers::Stay).await
     }

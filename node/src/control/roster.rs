@@ -70,6 +70,13 @@ pub enum Refusal {
     Last(String),
 }
 
+impl Refusal {
+    /// Whether it says no more than that somebody has not been heard.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Self::Quorum { .. } | Self::Behind(_))
+    }
+}
+
 impl Roster {
     /// The member called `name`; the newest where one is about to take another's place.
     ///
