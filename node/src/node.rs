@@ -187,7 +187,11 @@ pub async fn run(file: NodeFile, levels: Levels, stop: impl Future<Output = ()>)
 /// Its store cannot be opened, or nothing is to be forced.
 pub async fn force_quorum(file: &NodeFile, dead: &[String]) -> Result<Forced, ForceError> {
     let store = Store::open(&file.data_dir).map_err(|e| ForceError::Store(std::io::Error::other(e.to_string())))?;
-    control::force(&store, &Dial::tcp(), dead).await
+    // As the node itself dials: to members that ask for a certificate, one without is nobody, and they would seem dead.
+    let desk = file.trust.as_ref().map(|trust| desk(file, trust)).transpose();
+    let desk = desk.map_err(|e| ForceError::Store(std::io::Error::other(e.to_string())))?;
+    let dial = desk.as_ref().map_or_else(Dial::tcp, |desk| Dial::secured(desk.current()));
+    control::force(&store, &dial, dead).await
 }
 
 /// A task that ends when the node does, however that comes.

@@ -7,6 +7,7 @@ use tandem_proto::admin::v1::admin_client::AdminClient;
 use tandem_proto::papers::{self, Expect, Papers};
 use tandem_proto::raft::v1 as raft;
 use tandem_proto::raft::v1::raft_client::RaftClient;
+use tandem_tests::binaries;
 use tandem_tests::clock::until;
 use tandem_tests::cluster::PATIENCE;
 use tandem_tests::secured::Secured;
@@ -210,4 +211,16 @@ async fn certificates_renew_themselves_and_an_expired_one_is_refused() {
     cluster.kill("w");
     cluster.revive("w").unwrap();
     cluster.settled(3).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_quorum_is_forced_while_members_answer_who_ask_for_a_certificate() {
+    let mut cluster = Secured::start().await.unwrap();
+    cluster.kill("a");
+    let mut command = tokio::process::Command::new(binaries::path("tandemd").unwrap());
+    let config = cluster.home("a").join("node.toml");
+    let said = command.args(["force-quorum", "--i-know", "--config"]).arg(config).output().await.unwrap();
+    let err = String::from_utf8_lossy(&said.stderr);
+    assert_eq!(said.status.code(), Some(1), "{said:?}");
+    assert!(err.contains("nothing was changed: b, w answer"), "{err}");
 }

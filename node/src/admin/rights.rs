@@ -85,14 +85,13 @@ pub(super) fn unproven() -> Status {
 
 /// Why it may not, for the caller: who must act, and what mends it.
 fn refusal(caller: &Caller, what: &str, needs: Needs) -> String {
-    let (whom, role) = match needs {
-        Needs::Viewer => ("a viewer", "viewer"),
-        Needs::Operator => ("an operator", "operator"),
-        Needs::Admin => ("an admin", "admin"),
+    let whom = match needs {
+        Needs::Viewer => "a viewer",
+        Needs::Operator => "an operator",
+        Needs::Admin => "an admin",
         Needs::Node => return format!("{caller} may not ask for {what}: only nodes of the cluster may"),
     };
-    let mend = format!("an admin gives such a certificate out: tandemctl user add NAME --role {role}");
-    format!("{caller} may not ask for {what}: that takes {whom}; {mend}")
+    format!("{caller} may not ask for {what}: that takes {whom}; ask with the papers of one (--bundle FILE)")
 }
 
 #[cfg(test)]
@@ -155,8 +154,7 @@ mod tests {
         let caller = Caller { name: "carol".into(), role: Role::Viewer, source: Source::Socket };
         assert_eq!(
             refusal(&caller, "Change", Needs::Operator),
-            "carol (viewer) may not ask for Change: that takes an operator; an admin gives such a certificate out: \
-             tandemctl user add NAME --role operator"
+            "carol (viewer) may not ask for Change: that takes an operator; ask with the papers of one (--bundle FILE)"
         );
     }
 }
