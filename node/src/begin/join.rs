@@ -12,7 +12,7 @@ use prost::Message;
 use tandem_proto::join::v1 as pb;
 use tandem_proto::join::v1::join_client::JoinClient;
 use tandem_proto::model::Name;
-use tandem_proto::papers::{Papers, Pinned, Who, connect, endpoint};
+use tandem_proto::papers::{Papers, Who, connect, endpoint, newcomer};
 use tandem_proto::raft::v1 as raft;
 use tandem_proto::token::Token;
 use tonic::transport::Channel;
@@ -177,7 +177,7 @@ fn channel(host: &str, pin: [u8; 32]) -> anyhow::Result<Channel> {
     let endpoint =
         endpoint(host).with_context(|| format!("{host} is no address"))?.connect_timeout(Duration::from_secs(5));
     Ok(endpoint.connect_with_connector_lazy(tower::service_fn(move |uri: http::Uri| async move {
-        let config = Pinned::client(pin).map_err(std::io::Error::other)?;
+        let config = newcomer(pin).map_err(std::io::Error::other)?;
         connect(&uri, config).await.map(TokioIo::new)
     })))
 }

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::identity::{Identity, hex};
-use super::verify::{Expect, Members};
+use super::verify::{Expect, Verifier};
 
 /// Before the first block: where the cluster's nodes are, host:port, separated by commas.
 const NODES: &str = "Tandem-Nodes: ";
@@ -62,7 +62,7 @@ pub(super) fn spki_hash(certificate: &[u8]) -> Option<[u8; 32]> {
     digest(&SHA256, parsed.public_key().raw).as_ref().try_into().ok()
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(default_provider())
 }
 
@@ -128,7 +128,7 @@ impl Papers {
     /// # Errors
     /// The key is not the certificate's.
     pub fn client(&self, expect: Expect) -> Result<ClientConfig, Error> {
-        let verifier = Members::new(roots(&self.authorities)?, provider(), self.identity.cluster.clone(), expect);
+        let verifier = Verifier::members(roots(&self.authorities)?, self.identity.cluster.clone(), expect);
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])
             .map_err(|e| Error::Unusable(e.to_string()))?

@@ -8,4 +8,4 @@ mod verify;
 pub use bundle::{Error, Papers, fingerprint, validity};
 pub use channel::{Current, channel, connect, connector, endpoint};
 pub use identity::{Access, Identity, Who};
-pub use verify::{Expect, Pinned};
+pub use verify::{Expect, newcomer};
