@@ -1,4 +1,4 @@
-//! A node's metrics, and its memory, as numbers.
+//! A node's metrics as numbers.
 
 use std::net::SocketAddr;
 
@@ -32,12 +32,4 @@ pub(crate) fn gained(before: &Page, after: &Page, name: &str, bound: &str) -> an
     };
     let count = diff("_count")?;
     Ok((count, diff("_sum")? * 1000.0 / count.max(1.0), diff(&format!("_bucket{{le=\"{bound}\"}}"))?))
-}
-
-/// Resident memory of a process, in bytes.
-pub(crate) fn memory(pid: u32) -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kib: u64 = line.split_whitespace().next().context("no number")?.parse()?;
-    Ok(kib << 10)
 }

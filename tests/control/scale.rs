@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use tandem_proto::admin::v1::ReportRequest;
 use tandem_proto::admin::v1::peer_client::PeerClient;
 use tandem_proto::config::v1::edit::Edit;
@@ -13,7 +13,7 @@ use tandem_tests::clock::until;
 use tandem_tests::cluster::{Cluster, Company, PATIENCE};
 use tonic::transport::Channel;
 
-use crate::page::{Page, gained, memory};
+use crate::page::{Page, gained};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -86,7 +86,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     lists(&cluster, &mut figures).await?;
     starts(&mut cluster, &admin, &mut figures).await?;
     for node in &cluster.nodes {
-        let bytes = memory(node.pid().context("it runs")?)?;
+        let bytes = node.memory()?;
         #[allow(clippy::cast_precision_loss)]
         figures.add(format!("memory of {}", node.name), bytes as f64 / f64::from(1 << 20), "MiB", None);
     }

@@ -1,7 +1,6 @@
 //! The container engine and its compose, whichever of the two is here, spoken to as a person would.
 
 use std::process::{Output, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, ensure};
 use tandem_tests::binaries::workspace;
@@ -32,7 +31,6 @@ pub(crate) async fn present() -> anyhow::Result<()> {
 /// The stack of docker-compose.yml.
 pub(crate) struct Stack {
     compose: Vec<&'static str>,
-    begun: AtomicU64,
 }
 
 impl Stack {
@@ -44,7 +42,7 @@ impl Stack {
         for compose in [vec!["docker", "compose"], vec!["docker-compose"]] {
             let asked = Command::new(compose[0]).args(&compose[1..]).arg("version").output().await;
             if asked.is_ok_and(|o| o.status.success()) {
-                return Ok(Self { compose, begun: AtomicU64::new(0) });
+                return Ok(Self { compose });
             }
         }
         anyhow::bail!("neither `docker compose` nor `docker-compose` is here; install one of them")
@@ -54,16 +52,11 @@ impl Stack {
     ///
     /// # Errors
     /// The engine refuses.
-    pub(crate) async fn up(&self) -> anyhow::Result<()> {
+    pub(crate) async fn up(&self) -> anyhow::Result<Micros> {
         self.down().await?;
-        self.begun.store(now(), Ordering::Relaxed);
+        let begun = now();
         self.run(&["up", "-d"]).await.context("if the network is refused: another stack has 172.31.77.0/24")?;
-        Ok(())
-    }
-
-    /// When it was last brought up.
-    pub(crate) fn begun(&self) -> Micros {
-        self.begun.load(Ordering::Relaxed)
+        Ok(begun)
     }
 
     /// Takes everything down, disks too.

@@ -104,8 +104,8 @@ async fn drill(args: &Args) -> anyhow::Result<()> {
 }
 
 async fn rehearse(stack: &engine::Stack, args: &Args) -> anyhow::Result<()> {
-    stack.up().await?;
-    let report = tokio::time::timeout(Duration::from_secs(900), rehearsal::run(stack, args.rounds)).await??;
+    let begun = stack.up().await?;
+    let report = tokio::time::timeout(Duration::from_secs(900), rehearsal::run(stack, begun, args.rounds)).await??;
     print!("{}", report.table());
     if let Some(file) = &args.json {
         std::fs::write(file, serde_json::to_vec_pretty(&report.json())?)?;

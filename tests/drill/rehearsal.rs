@@ -34,8 +34,8 @@ const PAUSE: Micros = 100_000;
 ///
 /// # Errors
 /// The stack does not come up, or does not recover: then there is nothing to report on.
-pub(crate) async fn run(stack: &Stack, rounds: usize) -> anyhow::Result<Report> {
-    let mut stage = Stage::open(stack).await?;
+pub(crate) async fn run(stack: &Stack, begun: Micros, rounds: usize) -> anyhow::Result<Report> {
+    let mut stage = Stage::open(stack, begun).await?;
     let mut rows = Vec::new();
 
     eprintln!("drill: a backend is added under traffic");
@@ -94,14 +94,14 @@ struct Stage {
 }
 
 impl Stage {
-    async fn open(stack: &Stack) -> anyhow::Result<Self> {
+    async fn open(stack: &Stack, begun: Micros) -> anyhow::Result<Self> {
         let mut containers = BTreeMap::new();
         for service in ["a", "b", "two", "client"] {
             containers.insert(service, stack.container(service).await?);
         }
-        let formed = formed(&containers["client"]).await?;
-        eprintln!("drill: from empty disks to a secured cluster of three in {} ms", millis(stack.begun(), formed));
-        ensure!(millis(stack.begun(), formed) < 15_000, "fresh machines to a secured cluster: more than 15 s");
+        let took = millis(begun, formed(&containers["client"]).await?);
+        eprintln!("drill: from empty disks to a secured cluster of three in {took} ms");
+        ensure!(took < 15_000, "fresh machines to a secured cluster: more than 15 s");
         configure(&containers["client"]).await?;
 
         let mut listeners = Vec::new();

@@ -31,7 +31,7 @@ async fn fill() {
     let mut cluster = Cluster::prepare(Company::Shared).await.unwrap();
     let data = cluster.dir().join("b");
     std::fs::create_dir(&data).unwrap();
-    mount_small(&data);
+    let _small = Small::mount(&data);
     for node in &mut cluster.nodes {
         node.start().unwrap();
     }
@@ -116,12 +116,27 @@ fn own_mounts() -> bool {
     }
 }
 
-/// A disk of one megabyte.
-fn mount_small(at: &Path) {
-    let at = CString::new(at.to_string_lossy().as_bytes()).unwrap();
-    // SAFETY: all strings end in zero and live until the call returns.
-    #[allow(unsafe_code)]
-    let mounted =
-        unsafe { libc::mount(c"small".as_ptr(), at.as_ptr(), c"tmpfs".as_ptr(), 0, c"size=1m".as_ptr().cast()) };
-    assert_eq!(mounted, 0, "{}", std::io::Error::last_os_error());
+/// A disk of one megabyte, there until dropped: a directory with a disk on it cannot be removed.
+struct Small(CString);
+
+impl Small {
+    fn mount(at: &Path) -> Self {
+        let at = CString::new(at.to_string_lossy().as_bytes()).unwrap();
+        // SAFETY: all strings end in zero and live until the call returns.
+        #[allow(unsafe_code)]
+        let mounted =
+            unsafe { libc::mount(c"small".as_ptr(), at.as_ptr(), c"tmpfs".as_ptr(), 0, c"size=1m".as_ptr().cast()) };
+        assert_eq!(mounted, 0, "{}", std::io::Error::last_os_error());
+        Self(at)
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        // SAFETY: the string ends in zero and lives until the call returns.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::umount2(self.0.as_ptr(), libc::MNT_DETACH);
+        }
+    }
 }

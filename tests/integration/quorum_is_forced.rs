@@ -15,12 +15,12 @@ async fn a_survivor_goes_on_alone_and_the_old_ones_are_strangers() {
         cluster.node(name).unwrap().kill();
     }
 
-    let said = force(&mut cluster, &[]).await;
+    let said = force(&mut cluster).await;
     let err = String::from_utf8_lossy(&said.stderr).into_owned();
     assert_eq!(said.status.code(), Some(1), "w answers: {err}");
     assert!(err.contains("nothing was changed: w answers") && err.contains("--dead NAME"), "{err}");
     cluster.node("w").unwrap().kill();
-    let said = force(&mut cluster, &[]).await;
+    let said = force(&mut cluster).await;
     assert!(said.status.success(), "{said:?}");
     let out = String::from_utf8_lossy(&said.stdout).into_owned();
     assert!(out.contains("is a alone, as node 4, epoch 2") && out.contains("Left behind: b, w"), "{out}");
@@ -59,8 +59,8 @@ async fn a_survivor_goes_on_alone_and_the_old_ones_are_strangers() {
     assert_eq!(cluster.settled().await.unwrap().revision, before.revision + 1);
 }
 
-async fn force(cluster: &mut Cluster, more: &[&str]) -> Output {
+async fn force(cluster: &mut Cluster) -> Output {
     let config = cluster.node("a").unwrap().config.clone();
     let mut command = tokio::process::Command::new(binaries::path("tandemd").unwrap());
-    command.args(["force-quorum", "--i-know", "--config"]).arg(config).args(more).output().await.unwrap()
+    command.args(["force-quorum", "--i-know", "--config"]).arg(config).output().await.unwrap()
 }

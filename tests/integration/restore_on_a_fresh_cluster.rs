@@ -42,7 +42,8 @@ async fn a_fresh_cluster_becomes_the_old_one() {
     let said = fresh.ctl(&["config", "rollback", &(revision - 1).to_string()]).await.unwrap();
     assert_eq!(said.code, 0, "{said:?}");
     let shown = fresh.ctl(&["settings", "show", "--json"]).await.unwrap().out;
-    assert!(shown.contains("5"), "max_sessions of the first change: {shown}");
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["settings"]["max_sessions"], "5", "that of the first change: {shown}");
 
     let said = fresh.ctl(&["restore", &backup]).await.unwrap();
     assert!(said.code == 1 && said.err.contains("has a config already"), "{said:?}");

@@ -21,8 +21,9 @@ fn door(cluster: &Secured, whose: &str, file: &str, expect: Expect) -> Channel {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_commands_make_a_secured_cluster() {
+    let mut cluster = Secured::prepare().await.unwrap();
     let start = Instant::now();
-    let mut cluster = Secured::start().await.unwrap();
+    cluster.form().await.unwrap();
     println!("from empty disks to a secured cluster of three: {:?}", start.elapsed());
 
     // The witness has no key that opens anything but its own connections.
@@ -54,7 +55,7 @@ async fn two_commands_make_a_secured_cluster() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_is_good_once_for_its_role_and_at_its_cluster() {
-    let mut cluster = Secured::prepare().unwrap();
+    let mut cluster = Secured::prepare().await.unwrap();
     cluster.init().await.unwrap();
     let proxy = cluster.token("proxy").unwrap();
 
@@ -70,7 +71,7 @@ async fn a_token_is_good_once_for_its_role_and_at_its_cluster() {
     assert!(cluster.said("a").contains("refused to join"), "and it is logged:\n{}", cluster.said("a"));
 
     // Carried to another cluster, whoever that is, a token is not even shown.
-    let mut other = Secured::prepare().unwrap();
+    let mut other = cluster.beside().unwrap();
     other.init().await.unwrap();
     let witness = cluster.token("witness").unwrap();
     other.join_with("z", &witness, &[], 7).unwrap();
@@ -94,7 +95,7 @@ async fn a_token_is_good_once_for_its_role_and_at_its_cluster() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_and_impostors_are_refused_and_logged() {
     let cluster = Secured::start().await.unwrap();
-    let mut other = Secured::prepare().unwrap();
+    let mut other = cluster.beside().unwrap();
     other.init().await.unwrap();
 
     // Without a certificate.

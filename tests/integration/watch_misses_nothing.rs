@@ -17,6 +17,7 @@ async fn every_revision_is_heard_of_once_and_in_order() {
     let nodes: Vec<String> = cluster.nodes.iter().map(|n| n.address.to_string()).collect();
     let mut watch = tokio::process::Command::new(binaries::path("tandemctl").unwrap())
         .args(["config", "watch", "--json", "--after", &base.to_string(), "--node", &nodes.join(",")])
+        .env("TANDEM_BUNDLE", "")
         .stdout(std::process::Stdio::piped())
         .kill_on_drop(true)
         .spawn()

@@ -33,6 +33,14 @@ pub enum Company {
     Alone,
 }
 
+impl Company {
+    /// Waits until there is room.
+    pub(crate) async fn room(self) -> anyhow::Result<SemaphorePermit<'static>> {
+        let wanted = if self == Self::Alone { AT_ONCE } else { 1 };
+        Ok(ROOM.acquire_many(wanted).await?)
+    }
+}
+
 /// A cluster under test. Ends with everything it started when dropped.
 pub struct Cluster {
     /// Its addresses.
@@ -62,8 +70,7 @@ impl Cluster {
     /// # Errors
     /// The programs do not build, or there is no room on disk or loopback.
     pub async fn prepare(company: Company) -> anyhow::Result<Self> {
-        let wanted = if company == Company::Alone { AT_ONCE } else { 1 };
-        let room = ROOM.acquire_many(wanted).await?;
+        let room = company.room().await?;
         let program = binaries::path("tandemd")?;
         let subnet = Subnet::claim()?;
         let dir = tempfile::Builder::new().prefix("tandem-test-").tempdir()?;
@@ -370,22 +377,33 @@ impl Node {
         }
     }
 
-    /// The number of its process, while it runs.
-    pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(Child::id)
-    }
-
     /// The time its threads have worked so far.
     ///
     /// # Errors
     /// It does not run.
     pub fn busy(&self) -> anyhow::Result<Duration> {
-        let pid = self.process.as_ref().context("it does not run")?.id();
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let stat = self.proc("stat")?;
         // The name in parentheses may hold anything; utime and stime are the 14th and 15th field of all.
         let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
         let ticks: u64 = fields.skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
         Ok(Duration::from_millis(ticks * 10))
+    }
+
+    /// The memory it has now, in bytes.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn memory(&self) -> anyhow::Result<u64> {
+        let status = self.proc("status")?;
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kib: u64 = line.split_whitespace().next().context("no number")?.parse()?;
+        Ok(kib << 10)
+    }
+
+    /// What the kernel says of its process.
+    fn proc(&self, file: &str) -> anyhow::Result<String> {
+        let pid = self.process.as_ref().context("it does not run")?.id();
+        Ok(std::fs::read_to_string(format!("/proc/{pid}/{file}"))?)
     }
 
     /// Everything it said.

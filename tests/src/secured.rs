@@ -11,11 +11,11 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 use tandem_proto::papers::{Current, Papers};
 use tempfile::TempDir;
-use tokio::sync::watch;
+use tokio::sync::{SemaphorePermit, watch};
 
 use crate::binaries;
 use crate::clock::until;
-use crate::cluster::{PATIENCE, Said, die_with_parent};
+use crate::cluster::{Company, PATIENCE, Said, die_with_parent};
 use crate::subnet::Subnet;
 
 /// Machines, each with its own directory. Ends with everything it started when dropped.
@@ -24,6 +24,7 @@ pub struct Secured {
     pub subnet: Subnet,
     dir: TempDir,
     machines: Vec<Machine>,
+    _room: Option<SemaphorePermit<'static>>,
 }
 
 struct Machine {
@@ -36,22 +37,43 @@ impl Secured {
     ///
     /// # Errors
     /// There is no room on disk or loopback.
-    pub fn prepare() -> anyhow::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("tandem-secured-").tempdir()?;
-        Ok(Self { subnet: Subnet::claim()?, dir, machines: Vec::new() })
+    pub async fn prepare() -> anyhow::Result<Self> {
+        Self::with(Some(Company::Shared.room().await?))
     }
 
-    /// `a`, `b` and the witness `w`, up and agreeing.
+    /// A second place, for a test that needs two: it shares the room of this one, which is to outlive it.
+    ///
+    /// # Errors
+    /// There is no room on disk or loopback.
+    pub fn beside(&self) -> anyhow::Result<Self> {
+        Self::with(None)
+    }
+
+    fn with(room: Option<SemaphorePermit<'static>>) -> anyhow::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("tandem-secured-").tempdir()?;
+        Ok(Self { subnet: Subnet::claim()?, dir, machines: Vec::new(), _room: room })
+    }
+
+    /// `a`, `b` and the witness `w`, up and voting.
     ///
     /// # Errors
     /// They do not come up in time.
     pub async fn start() -> anyhow::Result<Self> {
-        let mut cluster = Self::prepare()?;
-        cluster.init().await?;
-        cluster.join("b", "proxy", 2)?;
-        cluster.join("w", "witness", 3)?;
-        cluster.settled(3).await?;
+        let mut cluster = Self::prepare().await?;
+        cluster.form().await?;
         Ok(cluster)
+    }
+
+    /// The same in a place that is prepared.
+    ///
+    /// # Errors
+    /// They do not come up in time.
+    pub async fn form(&mut self) -> anyhow::Result<()> {
+        self.init().await?;
+        self.join("b", "proxy", 2)?;
+        self.join("w", "witness", 3)?;
+        self.settled(3).await?;
+        Ok(())
     }
 
     /// The directory of a machine.
@@ -210,12 +232,12 @@ impl Secured {
         Ok(serde_json::from_str(&said.out)?)
     }
 
-    /// Waits until so many nodes vote, answer, and have one revision.
+    /// Waits until there are so many nodes, all of them vote and answer, and there is a quorum.
     ///
     /// # Errors
     /// That does not come about in time.
     pub async fn settled(&self, voters: usize) -> anyhow::Result<Value> {
-        let agreed = until("all nodes vote and agree", PATIENCE * 3, || async {
+        let agreed = until("all nodes vote and answer", PATIENCE * 3, || async {
             let status = self.status().await.ok()?;
             let nodes = status["nodes"].as_array()?;
             let voting = nodes.iter().filter(|n| n["voter"] == true && n["reachable"] == true).count();

@@ -16,6 +16,7 @@ mod seeds;
 mod trace;
 mod world;
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -46,7 +47,7 @@ struct Args {
     mutant: Option<Mutant>,
     /// How many seeds run at a time [default: one a core].
     #[arg(long)]
-    jobs: Option<usize>,
+    jobs: Option<NonZeroUsize>,
 }
 
 fn main() -> anyhow::Result<ExitCode> {

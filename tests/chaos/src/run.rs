@@ -13,6 +13,7 @@ use crate::world::{Look, World};
 const STORM: u64 = 5000;
 /// After the mending, all works again within so many of the longest election timeouts.
 const ELECTIONS: u32 = 10;
+
 /// What one seed came to.
 pub(crate) struct Story {
     /// What is broken, and when.

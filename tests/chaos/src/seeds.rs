@@ -30,7 +30,7 @@ struct Tally {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
-    let jobs = args.jobs.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
+    let jobs = args.jobs.or_else(|| available_parallelism().ok()).map_or(1, usize::from);
     let mut known = 0;
     if args.mutant.is_none() {
         for (seed, name) in KNOWN {
