@@ -60,7 +60,7 @@ pub(super) enum Failure {
     /// The connection ended before an answer, or the answer was no HTTP.
     #[error("the backend ended the connection without an answer")]
     Connection(#[source] hyper::Error),
-    /// The same, on a connection of its own.
+    /// It ended before an answer, and was asked by hand.
     #[error("the backend ended the connection without an answer")]
     Broken(#[source] io::Error),
     /// It took the request and stayed silent.

@@ -27,7 +27,7 @@ use super::heads::encode;
 use super::pool::{Home, Link, Way};
 use super::reply::{Reply, Source};
 use super::table::Member;
-use super::wire::{self, Said, Wire};
+use super::wire::{self, Answer, Wire};
 use super::worker::Worker;
 
 /// Takes a request to one of `asked.upstream`'s backends. Another one is tried while nothing can have been done: no
@@ -173,8 +173,8 @@ async fn ask(
         Link::Bare(wire) if kind == Kind::Plain => {
             let head = encode(request.method(), request.uri(), request.headers());
             match wire.ask(&head, patience).await {
-                Ok(Said::Plain(response)) => return Ok(response.map(Source::Bare)),
-                Ok(Said::Else(stream, read)) => {
+                Ok(Answer::Plain(response)) => return Ok(response.map(Source::Bare)),
+                Ok(Answer::Else(stream, read)) => {
                     let (mut sender, connection) = hand_over(stream, read).await.map_err(|failed| (failed, None))?;
                     drive(connection);
                     let said =

@@ -9,6 +9,8 @@ use httparse::Status;
 
 use super::error::Failure;
 
+/// The most bytes of an answer's head.
+pub(super) const MOST: usize = 64 * 1024;
 /// The most field lines of an answer.
 const MAX_FIELDS: usize = 100;
 /// What most requests fit into.
@@ -27,7 +29,9 @@ pub(super) struct Head {
 pub(super) fn encode(method: &Method, uri: &Uri, fields: &HeaderMap) -> Vec<u8> {
     let mut head = Vec::with_capacity(USUAL);
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    for piece in [method.as_str(), " ", target, " HTTP/1.1\r\n"] {
+    // A whole URL may have a query without a path; a request line may not (RFC 9112 section 3.2.1).
+    let root = if target.starts_with('?') { "/" } else { "" };
+    for piece in [method.as_str(), " ", root, target, " HTTP/1.1\r\n"] {
         head.extend_from_slice(piece.as_bytes());
     }
     for (name, value) in fields {
@@ -119,6 +123,9 @@ mod tests {
         let head = encode(request.method(), request.uri(), request.headers());
         let expected = "GET /chat?room=1 HTTP/1.1\r\nhost: a:81\r\nx-twice: 1\r\nx-twice: 2\r\n\r\n";
         assert_eq!(String::from_utf8(head).unwrap(), expected);
+        let pathless = Request::get("http://ignored?room=1").body(()).unwrap();
+        let head = encode(pathless.method(), pathless.uri(), pathless.headers());
+        assert_eq!(String::from_utf8(head).unwrap(), "GET /?room=1 HTTP/1.1\r\n\r\n");
     }
 
     #[test]

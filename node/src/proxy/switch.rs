@@ -17,8 +17,6 @@ use super::error::Failure;
 use super::heads;
 use super::stream::Stream;
 
-/// The most bytes of an answer's head, and of all heads before the last one.
-const MOST: usize = 64 * 1024;
 /// What most answers fit into.
 const USUAL: usize = 512;
 
@@ -62,7 +60,8 @@ pub(super) async fn ask(mut stream: Stream, request: &[u8]) -> Result<Heard, Fai
             }
             None => {}
         }
-        if read.len() + forgotten >= MOST {
+        // All heads before the last one count too.
+        if read.len() + forgotten >= heads::MOST {
             return Err(Failure::Unreadable("the head of the answer is too large"));
         }
         read.reserve(USUAL);

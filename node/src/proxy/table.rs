@@ -158,9 +158,7 @@ pub(super) struct Registry {
     ejecting: Kept<Mutex<()>>,
     handshakes: Kept<Handshakes>,
     tls: Known,
-    /// Of the last config.
-    dialings: BTreeMap<Name, Arc<Dialing>>,
-    /// Of the last config too: a change is of one upstream, and there may be hundreds.
+    /// Of the last config: a change is of one upstream, and there may be hundreds.
     compiled: BTreeMap<Name, (Arc<model::Upstream>, Arc<Upstream>)>,
     settings: Option<model::Settings>,
     zone: Option<Name>,
@@ -205,15 +203,17 @@ impl Registry {
             .upstreams
             .iter()
             .map(|(name, u)| {
-                let known = before.remove(name).filter(|(of, _)| same_settings && Arc::ptr_eq(of, u) && alone(u));
-                let upstream = known.map_or_else(|| Arc::new(self.upstream(name, u, config)), |(_, upstream)| upstream);
+                let known = before.remove(name);
+                let upstream = match &known {
+                    Some((of, known)) if same_settings && Arc::ptr_eq(of, u) && alone(u) => Arc::clone(known),
+                    _ => Arc::new(self.upstream(name, u, config, known.as_ref().map(|(_, known)| &known.dialing))),
+                };
                 self.compiled.insert(name.clone(), (Arc::clone(u), Arc::clone(&upstream)));
                 (name.clone(), upstream)
             })
             .collect();
         drop(before);
         self.settings = Some(config.settings.clone());
-        self.dialings = upstreams.iter().map(|(name, u)| (name.clone(), Arc::clone(&u.dialing))).collect();
         self.backends.retain(|_, backend| backend.strong_count() > 0);
         let routes = config.routes.iter();
         let routes = routes.filter_map(|(name, r)| Some((name, r, Arc::new(Route::new(name, r, &upstreams)?))));
@@ -252,7 +252,14 @@ impl Registry {
         }
     }
 
-    fn upstream(&mut self, name: &Name, u: &model::Upstream, config: &Config) -> Upstream {
+    /// `dialing`: how its connections were made until now.
+    fn upstream(
+        &mut self,
+        name: &Name,
+        u: &model::Upstream,
+        config: &Config,
+        dialing: Option<&Arc<Dialing>>,
+    ) -> Upstream {
         let members = self.members(name, u);
         let some = |rank| members.iter().any(|m| m.rank == rank);
         let terms = u.tls.as_ref().map(|tls| self.tls.client(name, tls, config));
@@ -269,7 +276,7 @@ impl Registry {
             ejecting: self.ejecting.of(name),
             members,
             timeouts: u.timeouts,
-            dialing: Dialing::of(u, &config.settings, terms, self.dialings.get(name)),
+            dialing: Dialing::of(u, &config.settings, terms, dialing),
             max_sessions: u.max_sessions,
             sessions: self.upstream_sessions.of(name),
         }

@@ -26,8 +26,6 @@ use super::stream::Stream;
 const USUAL: usize = 8 * 1024;
 /// Room for one read of a large body.
 const LARGE: usize = 64 * 1024;
-/// The most bytes of an answer's head.
-const MOST: usize = 64 * 1024;
 
 /// A connection to a backend on which nothing is under way.
 #[derive(Debug)]
@@ -40,7 +38,7 @@ pub(super) struct Wire {
 
 /// What came back.
 #[derive(Debug)]
-pub(super) enum Said {
+pub(super) enum Answer {
     /// A plain answer.
     Plain(Response<Measured>),
     /// Another one, of which so much was read.
@@ -75,15 +73,16 @@ impl Wire {
     ///
     /// # Errors
     /// A stream that breaks off, silence, or an answer that is no HTTP.
-    pub(super) async fn ask(mut self: Box<Self>, request: &[u8], patience: Duration) -> Result<Said, Failure> {
+    pub(super) async fn ask(mut self: Box<Self>, request: &[u8], patience: Duration) -> Result<Answer, Failure> {
         let end = self.hear(request, patience).await?;
         let all = self.read.split().freeze();
-        let Some(end) = end else { return Ok(Said::Else(self.stream, all)) };
+        let Some(end) = end else { return Ok(Answer::Else(self.stream, all)) };
         let answer = heads::whole(&all.slice(..end))?.and_then(|head| Some((length(&head)?, head)));
-        let Some((left, head)) = answer else { return Ok(Said::Else(self.stream, all)) };
-        let mut response = Response::new(Measured { wire: self, read: all.slice(end..), left, broken: None });
+        let Some((left, head)) = answer else { return Ok(Answer::Else(self.stream, all)) };
+        let mut response =
+            Response::new(Measured { wire: self, read: all.slice(end..), left, flows: false, broken: None });
         (*response.status_mut(), *response.headers_mut()) = (head.status, head.fields);
-        Ok(Said::Plain(response))
+        Ok(Answer::Plain(response))
     }
 
     /// Sends, and reads until there is a head: see [`hear`].
@@ -119,7 +118,7 @@ async fn hear(stream: &mut Stream, read: &mut BytesMut, request: &[u8]) -> Resul
         if heads::beginning(read)?.is_some() {
             return Ok(None);
         }
-        if read.len() >= MOST {
+        if read.len() >= heads::MOST {
             return Err(Failure::Unreadable("the head of the answer is too large"));
         }
     }
@@ -151,6 +150,8 @@ pub(super) struct Measured {
     /// Read but not yet handed on.
     read: Bytes,
     left: u64,
+    /// The last read filled its room: more waits behind it. One that trickles must not pin a large room for each drop.
+    flows: bool,
     /// Why no more will come.
     broken: Option<io::Error>,
 }
@@ -169,7 +170,7 @@ impl Measured {
         if self.read.is_empty() {
             let wire = &mut *self.wire;
             let left = usize::try_from(self.left).unwrap_or(usize::MAX);
-            wire.read.reserve(left.clamp(USUAL, LARGE));
+            wire.read.reserve(if self.flows { left.clamp(USUAL, LARGE) } else { USUAL });
             if let Some(why) = self.broken.take() {
                 return Poll::Ready(Some(Err(why)));
             }
@@ -181,6 +182,7 @@ impl Measured {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
+            self.flows = wire.read.len() == wire.read.capacity();
             self.read = wire.read.split().freeze();
         }
         let n = self.read.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
@@ -206,7 +208,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
 
     /// Asks one that answers so, in these pieces; it stays.
-    async fn asked(pieces: &[&str]) -> (Result<Said, Failure>, TcpStream) {
+    async fn asked(pieces: &[&str]) -> (Result<Answer, Failure>, TcpStream) {
         let (near, mut far) = pair().await;
         let pieces: Vec<String> = pieces.iter().map(|piece| (*piece).to_owned()).collect();
         let backend = tokio::spawn(async move {
@@ -237,7 +239,7 @@ mod tests {
         let (head, body) = answer.split_at(answer.len() - 3);
         for pieces in [&[answer][..], &[head, body], &["HTTP/1.1 2", &answer[10..]]] {
             let (said, far) = asked(pieces).await;
-            let Ok(Said::Plain(response)) = said else { panic!("{said:?}") };
+            let Ok(Answer::Plain(response)) = said else { panic!("{said:?}") };
             assert_eq!((response.status(), response.headers()["x"].as_bytes()), (StatusCode::OK, &b"y"[..]));
             let mut body = response.into_body();
             assert_eq!(body.left(), 5);
@@ -269,7 +271,7 @@ mod tests {
             "HTTP/1.1 200 OK\nContent-Length: 7\n\nhe\r\n\r\nl",
         ] {
             let (said, _far) = asked(&[answer]).await;
-            let Ok(Said::Else(_, read)) = said else { panic!("{answer:?}: {said:?}") };
+            let Ok(Answer::Else(_, read)) = said else { panic!("{answer:?}: {said:?}") };
             assert_eq!(read, answer);
         }
     }
@@ -278,7 +280,7 @@ mod tests {
     async fn what_cannot_be_an_answer_is_a_failure() {
         let (said, _far) = asked(&["SSH-2.0-OpenSSH\r\n"]).await;
         assert!(matches!(said, Err(Failure::Unreadable(_))), "{said:?}");
-        let (said, _far) = asked(&["HTTP/1.1 200 OK\r\nX: ", &"x".repeat(MOST)]).await;
+        let (said, _far) = asked(&["HTTP/1.1 200 OK\r\nX: ", &"x".repeat(heads::MOST)]).await;
         assert!(matches!(said, Err(Failure::Unreadable(_))), "{said:?}");
         let (near, far) = pair().await;
         drop(far);
@@ -289,13 +291,13 @@ mod tests {
     #[tokio::test]
     async fn more_or_less_than_the_answer_ends_the_connection() {
         let (said, _far) = asked(&["HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello, too much"]).await;
-        let Ok(Said::Plain(response)) = said else { panic!("{said:?}") };
+        let Ok(Answer::Plain(response)) = said else { panic!("{said:?}") };
         let mut body = response.into_body();
         assert_eq!(all(&mut body).await.unwrap(), b"hello");
         assert!(body.into_wire().is_none());
         let (said, far) = asked(&["HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell"]).await;
         drop(far);
-        let Ok(Said::Plain(response)) = said else { panic!("{said:?}") };
+        let Ok(Answer::Plain(response)) = said else { panic!("{said:?}") };
         let mut body = response.into_body();
         assert_eq!(all(&mut body).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert!(body.into_wire().is_none());
