@@ -10,12 +10,10 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::admission::{Denial, Newcomer};
 use super::asking;
-use super::handle::{Control, Error, PATIENCE};
+use super::handle::{Control, Error, FRESH, PATIENCE};
 use super::roster::{Chore, Refusal, Roster};
 use super::standing::{Member, NodeId};
 
-/// Who has not answered for so long does not count.
-const FRESH: Duration = Duration::from_secs(1);
 /// So long a change waits for answers before it is refused for want of them: some heartbeats, on a busy machine too.
 const NEWS: Duration = Duration::from_millis(1500);
 /// A few entries are always on their way.

@@ -69,6 +69,12 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// `tandemd init` or `tandemd join` said who this node is, once, and its disk has forgotten it.
+    #[error(
+        "this disk is empty, and a node that forgot its votes must not vote again: tandemctl node rm {0} on another node, then here \
+         remove what is left of data_dir and node.toml, and tandemd join"
+    )]
+    Forgotten(String),
     /// The disk did not take the identity.
     #[error("cannot write this node's identity: {0}; mend the disk under data_dir")]
     Disk(#[from] std::io::Error),
@@ -133,6 +139,8 @@ pub(super) async fn form(founding: &Founding, dial: &Dial, store: &Store) -> Res
                 Ok(identity) => store.adopt(identity).await?,
                 Err(waiting) => told.say(&waiting),
             }
+        } else if founding.peers.is_empty() {
+            return Err(Error::Forgotten(founding.name.clone()));
         } else {
             match all_empty(founding, dial).await {
                 Ok(()) if founding.my_id() == 1 => store.adopt(found(founding)).await?,

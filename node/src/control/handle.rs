@@ -20,6 +20,8 @@ use super::timings::Timings;
 
 /// How long a change may take: several elections long, and short enough for a person.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+/// Who has not answered for so long does not count.
+pub(super) const FRESH: Duration = Duration::from_secs(1);
 
 /// Why a change or a transfer did not happen here.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -150,8 +152,7 @@ impl Control {
             ));
         };
         let fresh = |id: &NodeId| {
-            *id == here.me
-                || heard.get(id).and_then(|at| at.as_ref()).is_some_and(|at| at.elapsed() < Duration::from_secs(1))
+            *id == here.me || heard.get(id).and_then(|at| at.as_ref()).is_some_and(|at| at.elapsed() < FRESH)
         };
         let missing: Vec<String> = here.voters.iter().filter(|id| !fresh(id)).map(name).collect();
         let have = total - missing.len();

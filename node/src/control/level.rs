@@ -20,7 +20,8 @@ pub(super) fn needed(command: &Command) -> u32 {
         || command.rollback_to.is_some()
         || command.restore.is_some()
         || command.trust.is_some();
-    if of_2 { 2 } else { 1 }
+    // Who cannot apply what comes after a level cannot read a state of that level either.
+    if of_2 { command.raise_level.max(2) } else { 1 }
 }
 
 /// A level as it was said: builds from before there were levels say nothing.
@@ -59,6 +60,8 @@ mod tests {
         ];
         assert_eq!(all.each_ref().map(needed), [1, 2, 2, 2]);
         assert!(all.iter().all(|c| needed(c) <= LEVEL));
+        let next = Command { raise_level: LEVEL + 1, ..Command::default() };
+        assert_eq!(needed(&next), LEVEL + 1, "who is below refuses it before it is stored");
     }
 
     #[test]

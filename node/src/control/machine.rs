@@ -31,6 +31,10 @@ fn broken(e: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, e.to_string())
 }
 
+fn state_of(data: &[u8]) -> io::Result<State> {
+    wire::state_in(pb::State::decode(data).map_err(broken)?).map_err(broken)
+}
+
 impl Machine {
     /// Begins where the newest snapshot on disk ends; openraft replays the log after it.
     pub(super) fn restored(store: Store, publish: watch::Sender<Arc<State>>) -> io::Result<Self> {
@@ -39,7 +43,7 @@ impl Machine {
         let snapshot = machine.store.kept().snapshot.clone();
         if let Some((meta, data)) = snapshot {
             let meta = wire::snapshot_meta_in(meta).map_err(broken)?;
-            machine.replace(&meta, &data)?;
+            machine.replace(&meta, state_of(&data)?);
         }
         Ok(machine)
     }
@@ -49,15 +53,13 @@ impl Machine {
         self.membership.membership().nodes().map(|(id, node)| (*id, node.clone())).collect()
     }
 
-    fn replace(&mut self, meta: &SnapshotMeta, data: &[u8]) -> io::Result<()> {
-        let state = pb::State::decode(data).map_err(broken)?;
-        self.state = wire::state_in(state).map_err(broken)?;
+    fn replace(&mut self, meta: &SnapshotMeta, state: State) {
+        self.state = state;
         // A snapshot from before there were newcomers has no roll; its members are the founders.
         self.state.roll.members_are(meta.last_membership.membership().nodes().map(|(id, _)| *id));
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.publish.send_replace(Arc::new(self.state.without_requests()));
-        Ok(())
     }
 
     /// What an entry does.
@@ -136,10 +138,10 @@ impl RaftStateMachine<Types> for Machine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> io::Result<()> {
         let data = snapshot.into_inner();
         // Checked before it is stored: a snapshot this version cannot read must not replace a good one.
-        let state = pb::State::decode(data.as_slice()).map_err(broken)?;
-        wire::state_in(state).map_err(broken)?;
-        self.store.save_snapshot(wire::snapshot_meta_out(meta), data.clone()).await?;
-        self.replace(meta, &data)
+        let state = state_of(&data)?;
+        self.store.save_snapshot(wire::snapshot_meta_out(meta), data).await?;
+        self.replace(meta, state);
+        Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {

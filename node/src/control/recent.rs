@@ -19,6 +19,9 @@ pub(super) async fn keep(raft: Raft) {
         tokio::time::sleep(QUIET).await;
         let (applied, covered) = {
             let now = metrics.borrow_watched();
+            if now.running_state.is_err() {
+                return;
+            }
             (now.last_applied, now.snapshot)
         };
         waited = if applied > covered { waited + QUIET } else { Duration::ZERO };

@@ -163,7 +163,12 @@ impl State {
             let mend = format!("if that is meant: --expect-revision {}", self.revision);
             return Err(Problems::one("restore", &backup.cluster, why, mend));
         }
-        History::try_from(backup.history.as_slice())?;
+        let history = History::try_from(backup.history.as_slice())?;
+        // The next record comes after these: out of order, no node could read its own snapshot any more.
+        if let Some(beyond) = history.records().next_back().filter(|r| r.revision > backup.revision) {
+            let why = format!("is beyond the backup's own revision {}", backup.revision);
+            return Err(Problems::one("history", beyond.revision, why, "take another backup"));
+        }
         let config = Config::try_from(&backup.config.clone().unwrap_or_default())?;
         Ok(Arc::new(config))
     }

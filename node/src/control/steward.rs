@@ -21,6 +21,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 pub(super) async fn attend(control: Control) {
     let mut standing = control.standing();
     let mut asked: Option<Instant> = None;
+    let mut told = String::new();
     loop {
         let leads = standing.wait_for(|s| s.leader == Some(s.me) && s.caught_up && s.fatal.is_none()).await.is_ok();
         if !leads {
@@ -28,9 +29,11 @@ pub(super) async fn attend(control: Control) {
         }
         if asked.is_none_or(|at| at.elapsed() >= AGAIN) && said(control.now().level) < LEVEL {
             asked = Some(Instant::now());
-            if let Err(e) = control.raise().await {
-                tracing::info!("{e}");
+            let why = control.raise().await.err().map(|e| e.to_string()).unwrap_or_default();
+            if why != told && !why.is_empty() {
+                tracing::info!("{why}");
             }
+            told = why;
         }
         let pause = match control.do_chore().await {
             Ok(()) => LOOK,
@@ -52,8 +55,12 @@ impl Control {
         if said(self.now().level) >= needed {
             return Ok(());
         }
-        match self.raise().await {
-            Ok(()) if said(self.now().level) >= needed => Ok(()),
+        let raised = self.raise().await;
+        // What all know may be enough, though some know less than this node.
+        if said(self.now().level) >= needed {
+            return Ok(());
+        }
+        match raised {
             Ok(()) => Err(Error::Old { needed, old: "a member".to_owned() }),
             Err(Error::Old { old, .. }) => Err(Error::Old { needed, old }),
             Err(other) => Err(other),

@@ -15,7 +15,7 @@ pub(super) async fn hand_on(control: Control) {
     let mut standing = control.standing();
     let mut turn = 0;
     loop {
-        if standing.wait_for(|s| s.leader == Some(s.me) && s.caught_up).await.is_err() {
+        if standing.wait_for(|s| s.leader == Some(s.me) && s.caught_up && s.fatal.is_none()).await.is_err() {
             return;
         }
         let proxies = ranked(&control);

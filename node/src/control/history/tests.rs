@@ -192,6 +192,10 @@ fn a_restored_backup_goes_on_with_the_history_it_brings() {
         history: old.history.messages(),
         ..Default::default()
     };
+    let short = pb::Backup { revision: 1, ..backup.clone() };
+    let short = pb::Command { restore: Some(short), ..Default::default() };
+    assert!(matches!(State::default().apply(&short), Outcome::Refused { .. }), "its history ends after it");
+
     let restore = pb::Command { restore: Some(backup), ..Default::default() };
     let mut fresh = State::default();
     assert_eq!(fresh.apply(&restore), Outcome::Done { revision: 4 });

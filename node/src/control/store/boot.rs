@@ -135,6 +135,8 @@ fn unfit(dir: &Path, trouble: Trouble) -> Unfit {
     match trouble {
         Trouble::Disk(e) => disk_said(dir, e),
         Trouble::Damaged(why) => damaged(dir, why),
+        // Nothing is wrong with it: whoever moved it away would lose a good vote and log.
+        Trouble::Beyond(why) => Unfit::MustNotVote(format!("the store in {}: {why}", dir.display())),
         Trouble::Newer(found) => Unfit::Refused(Error::Newer { path: dir.join(FILE), found }),
     }
 }

@@ -36,6 +36,8 @@ pub(super) enum Trouble {
     Damaged(String),
     /// Written by a newer tandemd.
     Newer(u32),
+    /// Whole, and more than this tandemd knows how to apply; says who must act.
+    Beyond(String),
 }
 
 impl From<redb::Error> for Trouble {
@@ -177,7 +179,10 @@ fn read_log(txn: &ReadTransaction) -> Result<BTreeMap<u64, Entry>, Trouble> {
         let index = key.value();
         let bad = || Trouble::Damaged(format!("log entry {index}"));
         let value = unsealed(&index.to_be_bytes(), record.value()).ok_or_else(bad)?;
-        let entry = pb::Entry::decode(value).ok().and_then(|e| wire::entry_in(e).ok()).ok_or_else(bad)?;
+        let entry = wire::entry_in(pb::Entry::decode(value).map_err(|_| bad())?).map_err(|e| match e {
+            wire::Malformed::Newer(_) => Trouble::Beyond(e.to_string()),
+            wire::Malformed::Senseless(_) => bad(),
+        })?;
         if log.last_key_value().is_some_and(|(last, _)| last + 1 != index) {
             return Err(Trouble::Damaged(format!("a hole in the log before {index}")));
         }
