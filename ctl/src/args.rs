@@ -61,7 +61,7 @@ pub(crate) struct Common {
     )]
     pub(crate) nodes: Vec<String>,
     /// The certificate to show, with its key and the cluster's authority; "" for none. Default: this machine's, if it is a
-    /// proxy: /var/lib/tandem/admin.pem. It says where the nodes are, if --node does not.
+    /// proxy: /var/lib/tandem/admin.pem, or else /etc/tandem/admin.pem. It says where the nodes are, if --node does not.
     #[arg(long, global = true, value_name = "FILE", env = "TANDEM_BUNDLE", hide_env_values = true, value_parser = file_or_none())]
     pub(crate) bundle: Option<PathBuf>,
     /// One JSON document on stdout, refusals too.
@@ -76,7 +76,7 @@ pub(crate) struct Common {
     /// Name of this change: sent twice, it applies once. Default: random.
     #[arg(long, global = true, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) request_id: Option<String>,
-    /// Who asks, for the record. Default: user@host.
+    /// Who asks, for the record, where no certificate says it. Default: user@host.
     #[arg(long, global = true, value_name = "WHO")]
     pub(crate) actor: Option<String>,
     /// Why, for the record; see: config history.

@@ -18,12 +18,16 @@ pub(crate) struct Way {
     pub(crate) papers: Option<Current>,
 }
 
-/// From what the command line says: a bundle that is named must be there; an empty name means none.
+/// From what the command line says: a bundle that is named must be there; an empty name means none. At a local socket it
+/// is the file system that lets one in: there this machine's own only helps to find the leader, where it can be read.
 pub(crate) fn way(nodes: Vec<String>, bundle: Option<PathBuf>) -> Result<Way, String> {
+    let local = !nodes.is_empty() && nodes.iter().all(|node| node.starts_with("unix:"));
+    let mut kept = KEPT.iter().map(Path::new).filter(|file| file.exists());
     let papers = match bundle {
         Some(none) if none.as_os_str().is_empty() => None,
         Some(file) => Some(read(&file)?),
-        None => KEPT.iter().map(Path::new).find(|file| file.exists()).map(read).transpose()?,
+        None if local => kept.next().and_then(|file| read(file).ok()),
+        None => kept.next().map(read).transpose()?,
     };
     let named = papers.as_ref().map(|p| p.nodes.clone()).unwrap_or_default();
     let nodes = match (nodes.is_empty(), named.is_empty()) {

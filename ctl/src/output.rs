@@ -48,8 +48,8 @@ pub(crate) enum Doubt {
     Change(String),
     /// The move.
     Move,
-    /// The change of members.
-    Members,
+    /// Something that this command shows.
+    SeenBy(&'static str),
 }
 
 impl Error {
@@ -152,9 +152,7 @@ fn complaint(error: &Error) -> String {
             Doubt::Change(id) => format!(
                 "{nobody}\nThe change may have been made all the same. Send it again with --request-id {id}: it applies once\n"
             ),
-            Doubt::Members => {
-                format!("{nobody}\nThe change may have been made all the same: see tandemctl node ls\n")
-            }
+            Doubt::SeenBy(look) => format!("{nobody}\nThe change may have been made all the same: see {look}\n"),
             Doubt::Move => format!("{nobody}\nThe move may have been made all the same: see tandemctl vip ls\n"),
         },
     }

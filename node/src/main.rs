@@ -151,11 +151,17 @@ fn force_quorum(config: &Path, dead: &[String]) -> anyhow::Result<()> {
     );
     println!("Start tandemd here. It writes by itself again, and every other voter makes it safer.");
     if !made.out.is_empty() {
-        println!(
-            "Left behind: {}. Each comes back so: stop tandemd there, empty its data_dir, start it, then here:\n  \
-             tandemctl node add NAME --address HOST:PORT",
-            made.out.join(", ")
-        );
+        let how = match file.trust {
+            None => {
+                "stop tandemd there, empty its data_dir, start it, then here:\n  \
+                 tandemctl node add NAME --address HOST:PORT"
+            }
+            Some(_) => {
+                "stop tandemd there, move its node.toml and data_dir away, and join anew; here:\n  \
+                 tandemctl token create --role proxy|witness"
+            }
+        };
+        println!("Left behind: {}. Each comes back so: {how}", made.out.join(", "));
     }
     Ok(())
 }

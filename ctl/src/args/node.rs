@@ -9,13 +9,16 @@ use tandem_proto::raft::v1::Role;
 
 const ROLES: &[(&str, Role)] = &[("proxy", Role::Proxy), ("witness", Role::Witness)];
 
-#[derive(Debug, Clone, Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(crate) enum Node {
     /// List the members, with their numbers and votes.
     Ls,
     /// Take in a node that waits with an empty disk. It becomes a voter once it has caught up.
-    #[command(after_help = "A node with join = [\"HOST:PORT\"] in its node.toml asks to be let in by itself.\n\
-        Example: tandemctl node add c --address 10.0.0.4:7440")]
+    #[command(
+        after_help = "Where there are certificates a machine joins with a token: tandemctl token create, then tandemd join.\n\
+        Where there are none, one with join = [\"HOST:PORT\"] in its node.toml asks to be let in by itself.\n\
+        Example: tandemctl node add c --address 10.0.0.4:7440"
+    )]
     Add {
         /// Its name, as in its node.toml.
         name: String,
@@ -31,7 +34,8 @@ pub(crate) enum Node {
     },
     /// Put a new node in the place of a dead one: the new one catches up, then the old one is out for good.
     #[command(
-        after_help = "Start the new machine first: tandemd with an empty data_dir and the same name and cluster.\n\
+        after_help = "Where there are certificates it joins under the same name: tandemctl token create, then tandemd join.\n\
+        Where there are none, start the new machine first: tandemd with an empty data_dir and the same name and cluster.\n\
         Example, its disk was lost: tandemctl node replace b\n\
         Example, another machine:   tandemctl node replace b --address 10.0.0.9:7440"
     )]

@@ -87,7 +87,7 @@ pub(super) async fn move_vip(client: &Client, request: MoveVipRequest) -> Result
 
 /// Takes a node out of service, or back.
 pub(super) async fn drain(client: &Client, request: DrainRequest) -> Result<Told, Error> {
-    let reply = client.drain(&request).await?;
+    let reply = client.drain(&request).await.map_err(|e| Error::of(e, Doubt::SeenBy("tandemctl status")))?;
     let DrainRequest { node, resume, within_ms } = request;
     let people = if resume {
         format!("{node} is in service again\n")

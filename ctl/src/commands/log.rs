@@ -5,11 +5,12 @@ use tandem_proto::admin::v1::LevelsRequest;
 
 use super::words::or_dash;
 use crate::client::Client;
-use crate::output::{Error, Told, table};
+use crate::output::{Doubt, Error, Told, table};
 
 /// Shows the levels as they are now; `request` may change them first.
 pub(super) async fn levels(client: &Client, request: &LevelsRequest) -> Result<Told, Error> {
-    let reply = client.levels(request).await?;
+    let doubt = if request.levels.is_empty() { Doubt::Nothing } else { Doubt::SeenBy("tandemctl log show") };
+    let reply = client.levels(request).await.map_err(|e| Error::of(e, doubt))?;
     let rows = reply.nodes.iter().map(|n| vec![n.name.clone(), or_dash(n.levels.clone())]).collect();
     let notes = reply.nodes.iter().filter(|n| !n.error.is_empty());
     let notes = notes.map(|n| format!("{} could not be asked, and logs as before: {}", n.name, n.error)).collect();

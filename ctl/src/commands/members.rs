@@ -2,11 +2,10 @@
 
 use serde_json::{Value, json};
 use tandem_proto::admin::v1::set_member_request::Change;
-use tandem_proto::admin::v1::{NewMember, SetMemberRequest, StatusReply};
+use tandem_proto::admin::v1::{SetMemberRequest, StatusReply};
 
 use super::view::{node_json, state};
 use super::words::{node_name, or_dash, role};
-use crate::args::Node;
 use crate::client::Client;
 use crate::output::{Doubt, Error, Told, table};
 
@@ -43,33 +42,16 @@ fn rows(status: &StatusReply) -> String {
     table(&["NODE", "NUMBER", "ADDRESS", "ROLE", "VOTES", "STATE", "VERSION"], rows.collect())
 }
 
-/// The change that a command line asks for; `None`: it asks for something else.
-pub(super) fn change(command: &Node) -> Option<SetMemberRequest> {
-    let change = match command.clone() {
-        Node::Add { name, address, role, learner } => {
-            Change::Add(NewMember { name, address, role: role.map_or(0, Into::into), learner: Some(learner) })
-        }
-        Node::Replace { name, address } => {
-            Change::Replace(NewMember { name, address: address.unwrap_or_default(), ..Default::default() })
-        }
-        Node::Rm { name } => Change::Remove(name),
-        Node::Promote { name } => Change::Promote(name),
-        Node::Demote { name } => Change::Demote(name),
-        Node::Ls | Node::Drain { .. } | Node::Resume { .. } => return None,
-    };
-    Some(SetMemberRequest { change: Some(change) })
-}
-
 /// Makes one change of members.
-pub(super) async fn set(client: &Client, request: SetMemberRequest) -> Result<Told, Error> {
-    let reply = client.set_member(&request).await.map_err(|e| Error::of(e, Doubt::Members))?;
-    let (name, did) = match &request.change {
-        Some(Change::Add(new)) => (&new.name, format!("is in, as node {}", reply.node)),
-        Some(Change::Replace(new)) => (&new.name, format!("is in anew, as node {}", reply.node)),
-        Some(Change::Remove(name)) => (name, format!("(node {}) is removed for good", reply.node)),
-        Some(Change::Promote(name)) => (name, "votes".to_owned()),
-        Some(Change::Demote(name)) => (name, "is a learner: it votes no more".to_owned()),
-        None => return Err(Error::Denied { node: String::new(), why: "no change is named".into() }),
+pub(super) async fn set(client: &Client, change: Change) -> Result<Told, Error> {
+    let request = SetMemberRequest { change: Some(change.clone()) };
+    let reply = client.set_member(&request).await.map_err(|e| Error::of(e, Doubt::SeenBy("tandemctl node ls")))?;
+    let (name, did) = match &change {
+        Change::Add(new) => (&new.name, format!("is in, as node {}", reply.node)),
+        Change::Replace(new) => (&new.name, format!("is in anew, as node {}", reply.node)),
+        Change::Remove(name) => (name, format!("(node {}) is removed for good", reply.node)),
+        Change::Promote(name) => (name, "votes".to_owned()),
+        Change::Demote(name) => (name, "is a learner: it votes no more".to_owned()),
     };
     let voters = if reply.voters == 1 { "1 voter".to_owned() } else { format!("{} voters", reply.voters) };
     Ok(Told {

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tandem_proto::admin::v1::{DrainRequest, HistoryRequest, LevelsRequest, MoveVipRequest, SetMemberRequest};
+use tandem_proto::admin::v1::set_member_request::Change as Members;
+use tandem_proto::admin::v1::{DrainRequest, HistoryRequest, LevelsRequest, MoveVipRequest, NewMember};
 use tandem_proto::config::v1 as pb;
 use tandem_proto::config::v1::edit::Edit;
 
 use super::certificate::Place;
+use super::route;
 use super::words::{backend, bounds, check, eject, listener_tls, millis, settings, several, sharing, upstream_tls};
-use super::{members, route};
 use crate::args::{
     Backend, Backends, Ca, Certificate, Command, Config, Door, Files, Listener, Log, Node, Part, Route, RouteRequest,
     RouteWhat, Settings, Token, Upstream, Vip,
@@ -41,7 +42,7 @@ pub(super) enum Task {
     /// Who signs.
     Ca(Ca),
     /// Change who is a member, or who votes.
-    Members(SetMemberRequest),
+    Members(Members),
 }
 
 /// A change of the config, as it is said.
@@ -156,16 +157,24 @@ impl Task {
     }
 
     fn of_node(command: Node) -> Self {
-        if let Some(change) = members::change(&command) {
-            return Self::Members(change);
-        }
         match command {
+            Node::Ls => Self::Look(Look::Nodes),
+            Node::Add { name, address, role, learner } => {
+                let new = NewMember { name, address, role: role.map_or(0, Into::into), learner: Some(learner) };
+                Self::Members(Members::Add(new))
+            }
+            Node::Replace { name, address } => {
+                let address = address.unwrap_or_default();
+                Self::Members(Members::Replace(NewMember { name, address, ..Default::default() }))
+            }
+            Node::Rm { name } => Self::Members(Members::Remove(name)),
+            Node::Promote { name } => Self::Members(Members::Promote(name)),
+            Node::Demote { name } => Self::Members(Members::Demote(name)),
             Node::Drain { name, within } => {
                 let within_ms = within.map(|within| u64::from(millis(within)));
                 Self::Drain(DrainRequest { node: name, resume: false, within_ms })
             }
             Node::Resume { name } => Self::Drain(DrainRequest { node: name, resume: true, within_ms: None }),
-            _ => Self::Look(Look::Nodes),
         }
     }
 

@@ -9,14 +9,19 @@ use tandem_proto::trust::v1 as pb;
 use super::words::or_dash;
 use crate::args::{Ca, Token, TokenRole};
 use crate::client::Client;
-use crate::output::{Error, Told, table};
+use crate::output::{Doubt, Error, Told, table};
+
+/// Where to look when nobody knows what became of a change.
+const TOKENS: Doubt = Doubt::SeenBy("tandemctl token ls");
+const AUTHORITIES: Doubt = Doubt::SeenBy("tandemctl ca ls");
 
 pub(super) async fn token(client: &Client, command: Token, actor: String) -> Result<Told, Error> {
     match command {
         Token::Create { role, ttl } => create(client, role, ttl, actor).await,
         Token::Ls => list(client).await,
         Token::Rm { id } => {
-            client.remove_token(&pb::RemoveTokenRequest { id: id.clone(), actor }).await?;
+            let request = pb::RemoveTokenRequest { id: id.clone(), actor };
+            client.remove_token(&request).await.map_err(|e| Error::of(e, TOKENS))?;
             Ok(said(format!("token {id} removed: nobody joins with it\n"), json!({ "removed": id })))
         }
     }
@@ -24,7 +29,8 @@ pub(super) async fn token(client: &Client, command: Token, actor: String) -> Res
 
 async fn create(client: &Client, role: TokenRole, ttl: Duration, actor: String) -> Result<Told, Error> {
     let witness = role == TokenRole::Witness;
-    let reply = client.create_token(&pb::CreateTokenRequest { witness, ttl_ms: millis(ttl), actor }).await?;
+    let request = pb::CreateTokenRequest { witness, ttl_ms: millis(ttl), actor };
+    let reply = client.create_token(&request).await.map_err(|e| Error::of(e, TOKENS))?;
     let host = reply.hosts.first().map(|h| h.strip_suffix(":7442").unwrap_or(h)).unwrap_or("HOST");
     let machine = if witness { "the witness" } else { "the new proxy" };
     let time = humantime::format_duration(ttl);
@@ -60,7 +66,7 @@ pub(super) async fn ca(client: &Client, command: Ca, actor: String) -> Result<To
     match command {
         Ca::Ls => authorities(client).await,
         Ca::Rotate => {
-            let reply = client.rotate(&pb::RotateRequest { actor }).await?;
+            let reply = client.rotate(&pb::RotateRequest { actor }).await.map_err(|e| Error::of(e, AUTHORITIES))?;
             let people = format!(
                 "authority {} is believed; it signs once every node believes it, within seconds. Then: tandemctl ca ls\n",
                 short(&reply.fingerprint)
@@ -68,7 +74,7 @@ pub(super) async fn ca(client: &Client, command: Ca, actor: String) -> Result<To
             Ok(said(people, json!({ "fingerprint": reply.fingerprint })))
         }
         Ca::Retire => {
-            let reply = client.retire(&pb::RetireRequest { actor }).await?;
+            let reply = client.retire(&pb::RetireRequest { actor }).await.map_err(|e| Error::of(e, AUTHORITIES))?;
             let gone: Vec<&str> = reply.fingerprints.iter().map(|f| short(f)).collect();
             let people = format!("authority {} is believed no longer\n", gone.join(", "));
             Ok(said(people, json!({ "fingerprints": reply.fingerprints })))

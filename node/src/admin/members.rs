@@ -85,6 +85,12 @@ impl Admin {
     }
 
     async fn take_in(&self, rooms: &Rooms, newcomer: Newcomer) -> Result<pb::SetMemberReply, Status> {
+        if self.desk().is_some() {
+            // A number alone would be of no use to it: its certificate must bear the same one.
+            let why = "this cluster has certificates: a machine joins it with a token, and one that has the name of a dead node \
+                       takes its place";
+            return Err(Status::invalid_argument(format!("{why}: tandemctl token create, then tandemd join")));
+        }
         let control = &rooms.control;
         let (name, voter) = (newcomer.name.clone(), newcomer.voter);
         let node = control.fetch(newcomer).await.map_err(|denial| match denial {

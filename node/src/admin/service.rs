@@ -27,7 +27,7 @@ use super::report::report;
 use super::rights::{Needs, check};
 use super::sealing::{plain_keys, seal};
 use super::signing::Desk;
-use super::stamp::{stamp, unix_ms, wordy};
+use super::stamp::{stamp, unix_ms, vouched, wordy};
 use super::status::{self, Gathered};
 
 /// How long the new holder gets to take over in a move, before the old one takes the address back.
@@ -375,7 +375,7 @@ impl pb::admin_server::Admin for Admin {
         &self,
         request: Request<trust::CreateTokenRequest>,
     ) -> Result<Response<trust::CreateTokenReply>, Status> {
-        self.new_token(request.into_inner()).await.map(Response::new)
+        self.new_token(vouched(request, |ask| &mut ask.actor)).await.map(Response::new)
     }
 
     async fn tokens(&self, _: Request<trust::TokensRequest>) -> Result<Response<trust::TokensReply>, Status> {
@@ -386,7 +386,7 @@ impl pb::admin_server::Admin for Admin {
         &self,
         request: Request<trust::RemoveTokenRequest>,
     ) -> Result<Response<trust::RemoveTokenReply>, Status> {
-        self.drop_token(request.into_inner()).await.map(Response::new)
+        self.drop_token(vouched(request, |ask| &mut ask.actor)).await.map(Response::new)
     }
 
     async fn authorities(
@@ -400,14 +400,14 @@ impl pb::admin_server::Admin for Admin {
         &self,
         request: Request<trust::RotateRequest>,
     ) -> Result<Response<trust::RotateReply>, Status> {
-        self.rotate(request.into_inner()).await.map(Response::new)
+        self.rotate(vouched(request, |ask| &mut ask.actor)).await.map(Response::new)
     }
 
     async fn retire_authority(
         &self,
         request: Request<trust::RetireRequest>,
     ) -> Result<Response<trust::RetireReply>, Status> {
-        self.retire(request.into_inner()).await.map(Response::new)
+        self.retire(vouched(request, |ask| &mut ask.actor)).await.map(Response::new)
     }
 
     async fn seal(&self, request: Request<pb::SealRequest>) -> Result<Response<pb::SealReply>, Status> {

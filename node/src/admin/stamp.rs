@@ -28,6 +28,16 @@ pub(super) fn stamp(request: Request<Command>) -> Command {
     command
 }
 
+/// What is asked, `actor` in it being who the connection proves it is, where it proves that.
+pub(super) fn vouched<T>(request: Request<T>, actor: impl FnOnce(&mut T) -> &mut String) -> T {
+    let caller = request.extensions().get::<Caller>().cloned();
+    let mut ask = request.into_inner();
+    if let Some(name) = caller.as_ref().and_then(Caller::proven) {
+        name.clone_into(actor(&mut ask));
+    }
+    ask
+}
+
 /// Words that are too long for the record.
 pub(super) fn wordy(command: &Command) -> Problems {
     let mut problems = Problems::default();
@@ -53,6 +63,7 @@ pub(super) fn unix_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::caller::{Role, Source};
 
     #[test]
     fn what_a_caller_says_of_time_source_and_proof_counts_for_nothing() {
@@ -67,6 +78,16 @@ mod tests {
         let stamped = stamp(Request::new(said));
         assert_eq!((stamped.actor.as_str(), stamped.source.as_str(), stamped.actor_proven), ("root", "", false));
         assert!(stamped.at_unix_ms > 1_700_000_000_000);
+    }
+
+    #[test]
+    fn who_a_connection_proves_is_who_asked() {
+        let asked_as = |role| {
+            let mut request = Request::new(Command { actor: "root".into(), ..Default::default() });
+            request.extensions_mut().insert(Caller { name: "anna".into(), role, source: Source::Socket });
+            vouched(request, |ask| &mut ask.actor).actor
+        };
+        assert_eq!([asked_as(Role::Admin), asked_as(Role::Anyone)], ["anna", "root"]);
     }
 
     #[test]

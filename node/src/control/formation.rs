@@ -5,6 +5,7 @@
 //!         ──Adopt to each peer, each writes it down──▶ adopted ──initialize on the first──▶ formed
 //!   empty while a peer is formed: this disk was lost. A node that forgot its vote must not vote: it waits until it is
 //!   taken in anew, under another number (Adopt, by `node replace`)
+//!   empty, with certificates: it had a number once, and comes back with another by a token (`tandemd join`)
 //!   empty, told whom to join ──Join, at the leader──▶ admitted: the log gave it a number ──▶ adopted
 //! ```
 
