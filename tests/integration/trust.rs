@@ -225,3 +225,20 @@ async fn no_quorum_is_forced_while_members_answer_who_ask_for_a_certificate() {
     assert_eq!(said.status.code(), Some(1), "{said:?}");
     assert!(err.contains("nothing was changed: b, w answer"), "{err}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_node_is_refused_at_once_and_says_so() {
+    let cluster = Secured::start().await.unwrap();
+    let said = cluster.ctl(&["node", "rm", "b"]).await.unwrap();
+    assert_eq!(said.code, 0, "{said:?}");
+    until("b knows that it is out", PATIENCE, || async {
+        cluster.said("b").contains("was removed from the cluster; to come back").then_some(())
+    })
+    .await
+    .unwrap();
+    // Its certificate is genuine for weeks to come, and good for nothing.
+    let door = door(&cluster, "b", "node.pem", Expect::AnyNode);
+    let denied = RaftClient::new(door).append(raft::AppendRequest::default()).await.unwrap_err();
+    assert_eq!(denied.code(), Code::PermissionDenied, "{denied}");
+    assert!(denied.message().contains("was removed from this cluster"), "{denied}");
+}

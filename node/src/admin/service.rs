@@ -341,6 +341,9 @@ impl pb::admin_server::Admin for Admin {
     async fn change(&self, request: Request<Command>) -> Result<Response<pb::ChangeReply>, Status> {
         let rooms = self.as_leader()?;
         let caller = request.extensions().get::<Caller>().cloned();
+        if request.get_ref().restore.is_some() {
+            check(caller.as_ref(), "restore, which replaces the history too", Needs::Admin)?;
+        }
         let command = stamp(request);
         let state = rooms.control.now();
         let mut screened = plain_keys(&command);
