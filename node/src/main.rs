@@ -151,17 +151,16 @@ fn force_quorum(config: &Path, dead: &[String]) -> anyhow::Result<()> {
     );
     println!("Start tandemd here. It writes by itself again, and every other voter makes it safer.");
     if !made.out.is_empty() {
-        let how = match file.trust {
+        let back = match file.trust {
             None => {
-                "stop tandemd there, empty its data_dir, start it, then here:\n  \
-                 tandemctl node add NAME --address HOST:PORT"
+                "stop tandemd there, empty its data_dir, start it, then here:\n  tandemctl node add NAME --address HOST:PORT"
             }
             Some(_) => {
-                "stop tandemd there, move its node.toml and data_dir away, and join anew; here:\n  \
-                 tandemctl token create --role proxy|witness"
+                "stop tandemd there, move its node.toml and data_dir away, then here:\n  \
+                 tandemctl token create --role proxy|witness\nand there what that prints."
             }
         };
-        println!("Left behind: {}. Each comes back so: {how}", made.out.join(", "));
+        println!("Left behind: {}. Each comes back so: {back}", made.out.join(", "));
     }
     Ok(())
 }

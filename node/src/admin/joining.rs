@@ -13,6 +13,7 @@ use tandem_proto::papers::Identity;
 use tandem_proto::raft::v1 as raft;
 use tandem_proto::trust::v1::{Change, Redeem, Token, change};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
@@ -20,8 +21,8 @@ use super::caller::{Caller, Source};
 use super::port::{Asks, incoming};
 use super::service::{Admin, Rooms};
 use super::signing::{self, Desk};
-use super::stamp::unix_ms;
-use super::tokens::{join_address, unix_s};
+use super::stamp::{unix_ms, unix_s};
+use super::tokens::join_address;
 use crate::config::Role;
 use crate::control::trust::{Trust, open};
 use crate::control::{Denial, Newcomer};
@@ -33,27 +34,28 @@ const LOOK: Duration = Duration::from_millis(500);
 const TRIES: u32 = 8;
 const AGAIN: Duration = Duration::from_secs(1);
 /// A request is a few hundred bytes.
-const MAX_MESSAGE: usize = 64 << 10;
+const MAX_MESSAGE: usize = 8 << 10;
 
 /// Opens the port when a token lives, closes it when none does; until it is dropped.
 pub async fn attend(admin: Admin, address: SocketAddr) {
     let mut tick = tokio::time::interval(LOOK);
-    let mut port: Option<tokio::task::JoinHandle<()>> = None;
+    // Dropped, it closes.
+    let mut port = JoinSet::new();
     let mut failed = false;
     loop {
         tick.tick().await;
         let wanted = admin.rooms().is_ok_and(|r| r.control.now().trust.awaits(unix_ms()));
-        port = port.filter(|p| !p.is_finished());
-        match (&port, wanted) {
-            (Some(open), false) => {
-                open.abort();
-                port = None;
+        while port.try_join_next().is_some() {}
+        match (port.is_empty(), wanted) {
+            (false, false) => {
+                port.shutdown().await;
                 tracing::info!(%address, "the join port is closed: no token lives");
             }
-            (None, true) => match TcpListener::bind(address).await {
+            (true, true) => match TcpListener::bind(address).await {
                 Ok(listener) => {
                     tracing::info!(%address, "the join port is open: a token lives");
-                    (port, failed) = (Some(tokio::spawn(serve(admin.clone(), listener))), false);
+                    port.spawn(serve(admin.clone(), listener));
+                    failed = false;
                 }
                 Err(e) if !failed => {
                     tracing::error!(%address, "nobody can join here: {e}; free the join port, which is two above the node port");
@@ -102,7 +104,8 @@ impl pb::join_server::Join for Joining {
         if let (Err(why), Some(from)) = (&answer, from)
             && why.code() != tonic::Code::ResourceExhausted
         {
-            tracing::warn!(peer = %from, %token, %name, "refused to join: {}", why.message());
+            // They are a stranger's words: quoted, so that they stay on their line.
+            tracing::warn!(peer = %from, ?token, ?name, "refused to join: {}", why.message());
         }
         answer.map(Response::new)
     }

@@ -35,5 +35,6 @@ pub use serve::serve;
 pub use service::{Admin, Plane, Rooms, Who};
 pub use signing::{Desk, authority};
 pub use socket::Socket;
+pub use stamp::{unix_ms, unix_s};
 pub use strangers::Members;
 pub use tokens::{ABOVE, HOUR, fresh as fresh_token, join_port, pin_of};

@@ -19,11 +19,10 @@ use tonic::Status;
 use super::caller::{Caller, Role as CallerRole};
 use super::service::{Admin, Rooms};
 use super::signing::{self, Desk};
-use super::stamp::unix_ms;
-use super::tokens::unix_s;
+use super::stamp::{unix_ms, unix_s};
 use crate::control::state::Outcome;
 use crate::control::trust::Trust;
-use crate::control::{Member, Role};
+use crate::control::{Member, NodeId, Role};
 use crate::trust;
 
 /// How often it is looked whether something is due.
@@ -63,7 +62,7 @@ pub async fn attend(admin: Admin) {
         let done = async {
             admin.founded(rooms, desk).await?;
             admin.renewed(rooms, desk).await?;
-            admin.admin_renewed(rooms, desk)?;
+            admin.admin_renewed(rooms, desk).await?;
             admin.turned(rooms).await
         };
         match done.await {
@@ -107,24 +106,22 @@ impl Admin {
         }
         let nodes = nodes(rooms);
         let papers = desk.papers.borrow().clone();
-        let mut due = due(&papers, &known(&trust), &trust.signer, &nodes, unix_s());
-        let mut identity = papers.identity.clone();
-        let here = rooms.control.here();
-        let who = signing::member(here.me, matches!(identity.who, Who::Witness(_)));
-        if identity.who != who && here.members.contains_key(&here.me) {
-            // `force-quorum` gave it another number: under the old one it is a stranger to those who join it.
-            (due, identity.who) = (Due::Renew, who);
-        }
+        let identity = called(&papers.identity, rooms.control.identity().node, self.who().secrets.is_some());
+        let due = if papers.identity == identity {
+            due(&papers, &known(&trust), &trust.signer, &nodes, unix_s())
+        } else {
+            Due::Renew
+        };
         match due {
             Due::Nothing => Ok(()),
             Due::Rewrite => {
                 let text = std::fs::read_to_string(&desk.file).map_err(|e| format!("{}: {e}", desk.file.display()))?;
-                desk.keep(&rewritten(&text, &signing::believed(&trust), &nodes)?)
+                desk.keep(rewritten(&text, &signing::believed(&trust), &nodes)?).await
             }
             Due::Renew => {
                 let (key, request) = trust::request().map_err(|e| e.to_string())?;
                 let certificate = self.certified(rooms, desk, &trust, &identity, request).await?;
-                desk.keep(&Papers::text(&key, &certificate, &signing::believed(&trust), &nodes))?;
+                desk.keep(Papers::text(&key, &certificate, &signing::believed(&trust), &nodes)).await?;
                 tracing::info!(until_s = desk.papers.borrow().not_after, "this node's certificate is renewed");
                 Ok(())
             }
@@ -176,7 +173,7 @@ impl Admin {
     }
 
     /// Whoever is root on a proxy could sign for itself: its papers lie ready.
-    fn admin_renewed(&self, rooms: &Rooms, desk: &Desk) -> Result<(), String> {
+    async fn admin_renewed(&self, rooms: &Rooms, desk: &Desk) -> Result<(), String> {
         let trust = rooms.control.now().trust.clone();
         let Some(secrets) = self.who().secrets.as_deref().filter(|_| !trust.signer.is_empty()) else { return Ok(()) };
         let nodes = nodes(rooms);
@@ -189,7 +186,7 @@ impl Admin {
         let (key, request) = trust::request().map_err(|e| e.to_string())?;
         let certificate = signing::sign(&trust, Some(secrets), &request, &identity, desk.life, unix_s())?;
         let text = Papers::text(&key, &certificate, &signing::believed(&trust), &nodes);
-        trust::put(&desk.admin_file, text.as_bytes()).map_err(|e| format!("{}: {e}", desk.admin_file.display()))
+        signing::put(&desk.admin_file, text).await
     }
 
     /// A new authority signs as soon as every node believes it.
@@ -207,6 +204,16 @@ impl Admin {
         self.trust(rooms, change, "rotation".to_owned()).await.map_err(|e| e.message().to_owned())?;
         tracing::info!(fingerprint = %newest.fingerprint, "every node believes the new authority: it signs from now on");
         Ok(())
+    }
+}
+
+/// What this node's certificate must call it. A proxy that made a cluster of its own got a new number by that, and the others
+/// take it for nobody under the old one.
+fn called(now: &Identity, node: NodeId, signs: bool) -> Identity {
+    match now.who {
+        // A store that cannot be read tells no number.
+        Who::Node(_) if signs && node > 0 => Identity { who: Who::Node(node), ..now.clone() },
+        _ => now.clone(),
     }
 }
 
@@ -266,6 +273,16 @@ mod tests {
             [Due::Nothing, Due::Nothing, Due::Renew, Due::Renew, Due::Renew]
         );
         assert_eq!(due(&papers, &believed, "another", &[], NOW), Due::Renew);
+    }
+
+    #[test]
+    fn a_node_is_called_by_the_number_it_has_now() {
+        let one = Identity::new(&[1], Who::Node(1));
+        assert_eq!(called(&one, 1, true), one);
+        assert_eq!(called(&one, 4, true), Identity::new(&[1], Who::Node(4)));
+        assert_eq!(called(&one, 0, true), one, "its store is damaged");
+        let witness = Identity::new(&[1], Who::Witness(3));
+        assert_eq!(called(&witness, 4, false), witness, "it cannot sign for itself");
     }
 
     #[test]

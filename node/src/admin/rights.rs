@@ -1,8 +1,11 @@
 //! Which request needs what. Pure. What is not named here is refused.
 
+use tandem_proto::config::v1::Command;
+use tandem_proto::config::v1::edit::Edit;
 use tonic::Status;
 
 use super::caller::{Caller, Role};
+use crate::control::state::State;
 
 /// What a request needs its caller to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +66,21 @@ fn may(role: Role, needs: Needs) -> bool {
     }
 }
 
+/// Whether a command that cannot be planned now may change certificates when its turn comes: what stands before it in the log
+/// can make it fit, the revision it waits for above all.
+pub(super) fn may_certify(state: &State, command: &Command) -> bool {
+    let any = |is: fn(&Edit) -> bool| command.edits.iter().filter_map(|e| e.edit.as_ref()).any(is);
+    if any(|e| matches!(e, Edit::AddCertificate(_) | Edit::SetCertificate(_) | Edit::RemoveCertificate(_))) {
+        return true;
+    }
+    let now = Command { expect_revision: command.expect_revision.map(|_| state.revision), ..command.clone() };
+    match state.plan(&now) {
+        Ok(next) => next.certificates != state.config.certificates,
+        // A document alone is wrong for reasons of its own, and stays so.
+        Err(_) => command.restore.is_some() || (command.edits.len() > 1 && any(|e| matches!(e, Edit::Replace(_)))),
+    }
+}
+
 /// Refuses a caller that may not ask for `what`; who has passed no guard may nothing.
 ///
 /// # Errors
@@ -99,6 +117,7 @@ fn refusal(caller: &Caller, what: &str, needs: Needs) -> String {
 mod tests {
     use super::*;
     use crate::admin::caller::Source;
+    use tandem_proto::config::v1 as pb;
 
     /// Path of each method that the files of the protocol name.
     fn methods() -> Vec<String> {
@@ -147,6 +166,22 @@ mod tests {
         assert_eq!(allowed(Role::Admin), [Viewer, Operator, Admin]);
         assert_eq!(allowed(Role::Proxy(1)), [Node]);
         assert_eq!(allowed(Role::Witness(3)), [Node]);
+    }
+
+    #[test]
+    fn a_command_that_waits_for_a_revision_to_come_is_looked_at_as_if_it_had_come() {
+        let state = State::default();
+        let of = |edits: Vec<Edit>| Command {
+            expect_revision: Some(1),
+            edits: edits.into_iter().map(|edit| pb::Edit { edit: Some(edit) }).collect(),
+            ..Default::default()
+        };
+        assert!(state.plan(&of(vec![])).is_err());
+        assert!(!may_certify(&state, &of(vec![Edit::RemoveUpstream("chat".into())])));
+        assert!(!may_certify(&state, &of(vec![Edit::Replace(pb::Config::default())])));
+        assert!(may_certify(&state, &of(vec![Edit::RemoveCertificate("web".into())])));
+        let behind = [Edit::RemoveUpstream("chat".into()), Edit::Replace(pb::Config::default())];
+        assert!(may_certify(&state, &of(behind.to_vec())));
     }
 
     #[test]

@@ -24,10 +24,10 @@ use super::leaving::Leaving;
 use super::past;
 use super::peers::Peers;
 use super::report::report;
-use super::rights::{Needs, check};
+use super::rights::{Needs, check, may_certify};
 use super::sealing::{plain_keys, seal};
 use super::signing::Desk;
-use super::stamp::{stamp, unix_ms, vouched, wordy};
+use super::stamp::{actor, stamp, unix_ms, unix_s, wordy};
 use super::status::{self, Gathered};
 
 /// How long the new holder gets to take over in a move, before the old one takes the address back.
@@ -290,8 +290,7 @@ impl pb::admin_server::Admin for Admin {
         let (state, now_ms) = (rooms.control.now(), unix_ms());
         let revision = nodes.iter().filter_map(|n| n.report.as_ref()).map(|r| r.revision).max().unwrap_or(0);
         status::tell_lagging(&mut nodes, now_ms);
-        let now_s = i64::try_from(now_ms / 1000).unwrap_or(i64::MAX);
-        let g = Gathered { nodes: &nodes, config: &state.config, revision, now_s };
+        let g = Gathered { nodes: &nodes, config: &state.config, revision, now_s: unix_s() };
         let here = rooms.control.here();
         let leading = status::leading(&nodes);
         let leader = leading.and_then(|l| nodes.iter().find(|n| n.member.as_ref().is_some_and(|m| m.name == l.name)));
@@ -352,11 +351,16 @@ impl pb::admin_server::Admin for Admin {
             return Ok(Response::new(refused(screened, state.revision)));
         }
         let mut notes = Vec::new();
+        let planned = state.plan(&command);
+        let certifies = match &planned {
+            Ok(next) => next.certificates != state.config.certificates,
+            Err(_) => may_certify(&state, &command),
+        };
+        if certifies {
+            check(caller.as_ref(), "a change of certificates", Needs::Admin)?;
+        }
         // One that cannot be planned is refused: saying why is apply's part.
-        if let Ok(next) = state.plan(&command) {
-            if next.certificates != state.config.certificates {
-                check(caller.as_ref(), "a change of certificates", Needs::Admin)?;
-            }
+        if let Ok(next) = planned {
             let (problems, more) = self.try_new(rooms, &state.config, &next).await;
             if !problems.is_empty() {
                 return Ok(Response::new(refused(problems, state.revision)));
@@ -378,7 +382,8 @@ impl pb::admin_server::Admin for Admin {
         &self,
         request: Request<trust::CreateTokenRequest>,
     ) -> Result<Response<trust::CreateTokenReply>, Status> {
-        self.new_token(vouched(request, |ask| &mut ask.actor)).await.map(Response::new)
+        let actor = actor(&request, &request.get_ref().actor);
+        self.new_token(trust::CreateTokenRequest { actor, ..request.into_inner() }).await.map(Response::new)
     }
 
     async fn tokens(&self, _: Request<trust::TokensRequest>) -> Result<Response<trust::TokensReply>, Status> {
@@ -389,7 +394,8 @@ impl pb::admin_server::Admin for Admin {
         &self,
         request: Request<trust::RemoveTokenRequest>,
     ) -> Result<Response<trust::RemoveTokenReply>, Status> {
-        self.drop_token(vouched(request, |ask| &mut ask.actor)).await.map(Response::new)
+        let actor = actor(&request, &request.get_ref().actor);
+        self.drop_token(trust::RemoveTokenRequest { actor, ..request.into_inner() }).await.map(Response::new)
     }
 
     async fn authorities(
@@ -403,14 +409,14 @@ impl pb::admin_server::Admin for Admin {
         &self,
         request: Request<trust::RotateRequest>,
     ) -> Result<Response<trust::RotateReply>, Status> {
-        self.rotate(vouched(request, |ask| &mut ask.actor)).await.map(Response::new)
+        self.rotate(actor(&request, &request.get_ref().actor)).await.map(Response::new)
     }
 
     async fn retire_authority(
         &self,
         request: Request<trust::RetireRequest>,
     ) -> Result<Response<trust::RetireReply>, Status> {
-        self.retire(vouched(request, |ask| &mut ask.actor)).await.map(Response::new)
+        self.retire(actor(&request, &request.get_ref().actor)).await.map(Response::new)
     }
 
     async fn seal(&self, request: Request<pb::SealRequest>) -> Result<Response<pb::SealReply>, Status> {
@@ -453,6 +459,7 @@ impl pb::admin_server::Admin for Admin {
             took_ms: u32::try_from(took.as_millis()).unwrap_or(u32::MAX),
         }))
     }
+
     async fn levels(&self, request: Request<pb::LevelsRequest>) -> Result<Response<pb::LevelsReply>, Status> {
         let rooms = self.rooms()?;
         let pb::LevelsRequest { levels, node } = request.into_inner();

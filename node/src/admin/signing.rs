@@ -1,6 +1,7 @@
 //! The papers of this node: where they are, and how a proxy signs with the cluster's authority.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,11 +38,11 @@ impl Desk {
     }
 
     /// Replaces this node's papers, on disk first.
-    pub(super) fn keep(&self, text: &str) -> Result<(), String> {
-        let papers = Papers::parse(text).map_err(|e| e.to_string())?;
+    pub(super) async fn keep(&self, text: String) -> Result<(), String> {
+        let papers = Papers::parse(&text).map_err(|e| e.to_string())?;
         // Whatever cannot be used must not replace what can.
         papers.server().map_err(|e| e.to_string())?;
-        trust::put(&self.file, text.as_bytes()).map_err(|e| format!("{}: {e}", self.file.display()))?;
+        put(&self.file, text).await?;
         self.papers.send_replace(Arc::new(papers));
         Ok(())
     }
@@ -55,6 +56,13 @@ impl Desk {
             believes: papers.believes(),
         }
     }
+}
+
+/// Replaces a file of papers. A disk may take long to say that it has them: heartbeats do not wait for it.
+pub(super) async fn put(file: &Path, text: String) -> Result<(), String> {
+    let to = file.to_owned();
+    let done = tokio::task::spawn_blocking(move || trust::put(&to, text.as_bytes())).await;
+    done.unwrap_or_else(|e| Err(io::Error::other(e))).map_err(|e| format!("{}: {e}", file.display()))
 }
 
 /// An authority's key, opened by the nodes' secret.

@@ -28,14 +28,9 @@ pub(super) fn stamp(request: Request<Command>) -> Command {
     command
 }
 
-/// What is asked, `actor` in it being who the connection proves it is, where it proves that.
-pub(super) fn vouched<T>(request: Request<T>, actor: impl FnOnce(&mut T) -> &mut String) -> T {
-    let caller = request.extensions().get::<Caller>().cloned();
-    let mut ask = request.into_inner();
-    if let Some(name) = caller.as_ref().and_then(Caller::proven) {
-        name.clone_into(actor(&mut ask));
-    }
-    ask
+/// Who asks, for the record: as the connection proves it, and where that proves nothing as was `said`.
+pub(super) fn actor<T>(request: &Request<T>, said: &str) -> String {
+    request.extensions().get::<Caller>().and_then(Caller::proven).unwrap_or(said).to_owned()
 }
 
 /// Words that are too long for the record.
@@ -56,14 +51,18 @@ pub(super) fn wordy(command: &Command) -> Problems {
 
 /// The wall clock, for the record only.
 #[allow(clippy::disallowed_methods)]
-pub(super) fn unix_ms() -> u64 {
+pub fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, tandem_proto::millis)
+}
+
+/// The same in seconds, as certificates count.
+pub fn unix_s() -> i64 {
+    i64::try_from(unix_ms() / 1000).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::caller::{Role, Source};
 
     #[test]
     fn what_a_caller_says_of_time_source_and_proof_counts_for_nothing() {
@@ -81,13 +80,12 @@ mod tests {
     }
 
     #[test]
-    fn who_a_connection_proves_is_who_asked() {
-        let asked_as = |role| {
-            let mut request = Request::new(Command { actor: "root".into(), ..Default::default() });
-            request.extensions_mut().insert(Caller { name: "anna".into(), role, source: Source::Socket });
-            vouched(request, |ask| &mut ask.actor).actor
-        };
-        assert_eq!([asked_as(Role::Admin), asked_as(Role::Anyone)], ["anna", "root"]);
+    fn a_proven_name_stands_before_what_was_said() {
+        let mut request = Request::new(());
+        assert_eq!(actor(&request, "root"), "root");
+        let (name, role) = ("anna".to_owned(), crate::admin::Role::Admin);
+        request.extensions_mut().insert(Caller { name, role, source: crate::admin::Source::Socket });
+        assert_eq!(actor(&request, "root"), "anna");
     }
 
     #[test]

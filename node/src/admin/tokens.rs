@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::service::{Admin, Rooms};
 use super::signing;
-use super::stamp::unix_ms;
+use super::stamp::{unix_ms, unix_s};
 use crate::control::state::Outcome;
 use crate::control::trust::Trust;
 use crate::control::{Member, Role};
@@ -130,7 +130,7 @@ impl Admin {
         Ok(pb::AuthoritiesReply { authorities: trust.authorities.iter().map(report).collect() })
     }
 
-    pub(super) async fn rotate(&self, ask: pb::RotateRequest) -> Result<pb::RotateReply, Status> {
+    pub(super) async fn rotate(&self, actor: String) -> Result<pb::RotateReply, Status> {
         let rooms = self.as_leader()?;
         let who = self.who();
         if rooms.control.now().trust.signer.is_empty() {
@@ -141,12 +141,12 @@ impl Admin {
         };
         let (authority, _) = signing::authority(&who.cluster, secrets, unix_s()).map_err(Status::internal)?;
         let fingerprint = signing::fingerprint_of(&authority.certificate_pem).unwrap_or_default();
-        self.trust(rooms, Change::AddAuthority(authority), ask.actor).await?;
+        self.trust(rooms, Change::AddAuthority(authority), actor).await?;
         tracing::info!(%fingerprint, "a new authority is believed; it signs once every node believes it");
         Ok(pb::RotateReply { fingerprint })
     }
 
-    pub(super) async fn retire(&self, ask: pb::RetireRequest) -> Result<pb::RetireReply, Status> {
+    pub(super) async fn retire(&self, actor: String) -> Result<pb::RetireReply, Status> {
         let rooms = self.as_leader()?;
         let trust = rooms.control.now().trust.clone();
         if trust.authorities.len() < 2 {
@@ -155,21 +155,24 @@ impl Admin {
             ));
         }
         let nodes = self.gather(rooms).await;
-        let fresh = |n: &&tandem_proto::admin::v1::NodeStatus| {
+        let is_late = |n: &&tandem_proto::admin::v1::NodeStatus| {
             let papers = n.report.as_ref().and_then(|r| r.papers.as_ref());
             papers.is_none_or(|p| p.signer != trust.signer)
         };
         let late: Vec<String> =
-            nodes.iter().filter(fresh).filter_map(|n| n.member.as_ref()).map(|m| m.name.clone()).collect();
-        if !late.is_empty() || trust.authorities.last().is_some_and(|a| a.fingerprint != trust.signer) {
-            let late = if late.is_empty() { "the new authority does not sign yet".to_owned() } else { late.join(", ") };
-            let why = format!("certificates of the old authority are still in use by: {late}");
+            nodes.iter().filter(is_late).filter_map(|n| n.member.as_ref()).map(|m| m.name.clone()).collect();
+        if trust.authorities.last().is_some_and(|a| a.fingerprint != trust.signer) {
+            let mend = "it does as soon as every node believes it; see: tandemctl ca ls";
+            return Err(Status::failed_precondition(format!("the new authority does not sign yet; {mend}")));
+        }
+        if !late.is_empty() {
+            let why = format!("certificates of the old authority are still in use by: {}", late.join(", "));
             let mend = "nodes renew theirs by themselves within seconds; bring up those that are down, or remove them";
             return Err(Status::failed_precondition(format!("{why}; {mend}")));
         }
         let old = old_ones(&trust);
         for fingerprint in &old {
-            self.trust(rooms, Change::RemoveAuthority(fingerprint.clone()), ask.actor.clone()).await?;
+            self.trust(rooms, Change::RemoveAuthority(fingerprint.clone()), actor.clone()).await?;
         }
         Ok(pb::RetireReply { fingerprints: old })
     }
@@ -177,10 +180,6 @@ impl Admin {
 
 fn old_ones(trust: &Trust) -> Vec<String> {
     trust.authorities.iter().filter(|a| a.fingerprint != trust.signer).map(|a| a.fingerprint.clone()).collect()
-}
-
-pub(super) fn unix_s() -> i64 {
-    i64::try_from(unix_ms() / 1000).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -3,18 +3,17 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use prost::Message;
 use tandem_proto::config::v1::{Command, Edit, Vip, edit};
-use tandem_proto::model::Name;
 use tandem_proto::papers::{Access, Identity, Papers, Who};
 use tandem_proto::raft::v1 as raft;
 use tandem_proto::trust::v1::{Change, Found, change};
 
 use super::file::{Wanted, text};
-use super::{Begun, Place, host_name, interface, unix_ms, write};
-use crate::admin::{ABOVE, HOUR, authority, fresh_token, join_port, pin_of};
-use crate::config::Provider;
+use super::{Begun, JOIN_PORT, NODE_PORT, Place, interface, named, own_name, reachable, write};
+use crate::admin::{HOUR, authority, fresh_token, join_port, pin_of, unix_ms, unix_s};
+use crate::config::{CERTIFICATE_LIFE, Provider};
 use crate::secrets::{self, Secrets};
 use crate::trust::{Signer, request};
 
@@ -44,26 +43,20 @@ pub struct Init {
     pub place: Place,
 }
 
-/// How long the first certificates hold, as long as those after them.
-const LIFE: std::time::Duration = crate::config::CERTIFICATE_LIFE;
-
 /// Writes all files of a first node, unless they are there.
 ///
 /// # Errors
 /// What to change in the command.
 pub fn init(ask: &Init) -> anyhow::Result<Begun> {
-    let name = ask.name.clone().or_else(host_name).context("give this node a name: --name a")?;
-    for (option, value) in [("--name", &name), ("--cluster", &ask.cluster)] {
-        ensure!(Name::new(value).is_some(), "{option} {value:?} is no name: use 1 to 63 of a-z 0-9 . _ -");
-    }
-    if ask.place.taken(Some(&name))? {
+    let name = own_name(ask.name.as_ref(), "a")?;
+    named("--cluster", &ask.cluster)?;
+    if ask.place.taken(&name)? {
         let more = "more tokens: tandemctl token create --role proxy|witness";
         return Ok(Begun { say: format!("This machine is node {name} already; {more}\n") });
     }
     let (vip, provider) = vip(ask.vip.as_deref())?;
     let listen = listen(ask.listen, &provider)?;
-    let now = unix_ms();
-    let now_s = i64::try_from(now / 1000)?;
+    let now_s = unix_s();
 
     let secret = secrets::fresh()?;
     write(&ask.place.at("secret"), secret.as_bytes())?;
@@ -74,7 +67,7 @@ pub fn init(ask: &Init) -> anyhow::Result<Begun> {
     let authorities = [authority.certificate_pem.clone()];
     let papers = |who, nodes: &[String]| -> anyhow::Result<String> {
         let (key, asked) = request()?;
-        let signed = signer.sign(&asked, &Identity::new(&cluster_id, who), now_s, LIFE)?;
+        let signed = signer.sign(&asked, &Identity::new(&cluster_id, who), now_s, CERTIFICATE_LIFE)?;
         Ok(Papers::text(&key, &signed, &authorities, nodes))
     };
     let nodes = [listen.to_string()];
@@ -101,7 +94,7 @@ pub fn init(ask: &Init) -> anyhow::Result<Begun> {
         ..Default::default()
     };
     write(&ask.place.at("identity"), &identity.encode_to_vec())?;
-    let expires = now + tandem_proto::millis(HOUR);
+    let expires = unix_ms() + tandem_proto::millis(HOUR);
     let (proxy, proxy_kept) = fresh_token(pin, false, expires, "tandemd init").map_err(anyhow::Error::msg)?;
     let (witness, witness_kept) = fresh_token(pin, true, expires, "tandemd init").map_err(anyhow::Error::msg)?;
     let found = Found { authority: Some(authority), tokens: vec![proxy_kept, witness_kept] };
@@ -130,7 +123,7 @@ pub fn init(ask: &Init) -> anyhow::Result<Begun> {
     };
     write(&ask.place.config, text(&wanted).as_bytes())?;
     let door = join_port(listen);
-    let host = if door.port() == 7442 { door.ip().to_string() } else { door.to_string() };
+    let host = if door.port() == JOIN_PORT { door.ip().to_string() } else { door.to_string() };
     let say = format!(
         "Node {name} of cluster {} is made. Within an hour, once each:\n\n  on the other proxy:  tandemd join {host} --token {proxy}\n  \
          on the witness:      tandemd join {host} --token {witness}\n\n\
@@ -154,14 +147,7 @@ fn vip(text: Option<&str>) -> anyhow::Result<(Option<IpAddr>, Provider)> {
 
 fn listen(said: Option<SocketAddr>, provider: &Provider) -> anyhow::Result<SocketAddr> {
     if let Some(listen) = said {
-        ensure!(
-            !listen.ip().is_unspecified(),
-            "--listen {listen}: name the address at which the other nodes reach this one"
-        );
-        ensure!(
-            listen.port() != 0 && listen.port() < u16::MAX - ABOVE,
-            "--listen {listen}: the join port is two above it"
-        );
+        reachable(listen)?;
         return Ok(listen);
     }
     let Provider::Linux { interface } = provider else {
@@ -170,7 +156,7 @@ fn listen(said: Option<SocketAddr>, provider: &Provider) -> anyhow::Result<Socke
     let address = interface::address_of(interface).with_context(|| {
         format!("interface {interface} has no address; say where to listen: --listen 10.0.0.1:7440")
     })?;
-    Ok(SocketAddr::new(address, 7440))
+    Ok(SocketAddr::new(address, NODE_PORT))
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use hyper_util::rt::TokioIo;
 use prost::Message;
 use tandem_proto::join::v1 as pb;
 use tandem_proto::join::v1::join_client::JoinClient;
-use tandem_proto::model::Name;
 use tandem_proto::papers::{Papers, Who, connect, endpoint, newcomer};
 use tandem_proto::raft::v1 as raft;
 use tandem_proto::token::Token;
@@ -19,7 +18,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::file::{Wanted, text};
-use super::{Begun, Place, host_name, interface, write};
+use super::{Begun, JOIN_PORT, NODE_PORT, Place, interface, own_name, reachable, write};
 use crate::config::Provider;
 use crate::trust::request;
 
@@ -52,8 +51,6 @@ pub struct Join {
     pub place: Place,
 }
 
-/// The join port, where HOST names none.
-const PORT: u16 = 7442;
 /// How long members that cannot answer yet are asked again.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(200);
@@ -63,21 +60,22 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// # Errors
 /// Why it is not let in, or what to change in the command.
 pub async fn join(ask: &Join) -> anyhow::Result<Begun> {
-    let name = ask.name.clone().or_else(host_name).context("give this node a name: --name b")?;
-    ensure!(Name::new(&name).is_some(), "--name {name:?} is no name: use 1 to 63 of a-z 0-9 . _ -");
-    if ask.place.taken(Some(&name))? {
+    let name = own_name(ask.name.as_ref(), "b")?;
+    if ask.place.taken(&name)? {
         return Ok(Begun { say: format!("This machine is node {name} already.\n") });
     }
     let token = token(ask).await?;
     let host = with_port(&ask.host);
     let listen = match ask.listen {
         Some(listen) => listen,
-        None => SocketAddr::new(reached_from(&host).await?, 7440),
+        None => SocketAddr::new(reached_from(&host).await?, NODE_PORT),
     };
-    ensure!(
-        !listen.ip().is_unspecified(),
-        "--listen {listen}: name the address at which the other nodes reach this one"
-    );
+    reachable(listen)?;
+    // Found out before the token is used up, which is good once.
+    let vip = match ask.role.as_deref() {
+        Some("witness") => Provider::None,
+        _ => provider(ask.interface.as_deref(), listen.ip())?,
+    };
     let (key, asked) = request()?;
     let redeem = pb::RedeemRequest {
         token_id: token.id.clone(),
@@ -104,7 +102,6 @@ pub async fn join(ask: &Join) -> anyhow::Result<Begun> {
         write(&ask.place.at("secret"), told.secrets.as_bytes())?;
     }
     write(&ask.place.at("identity"), &identity.encode_to_vec())?;
-    let vip = if witness { Provider::None } else { provider(ask.interface.as_deref(), listen.ip())? };
     let wanted = Wanted {
         cluster: &identity.cluster,
         name: &name,
@@ -112,7 +109,7 @@ pub async fn join(ask: &Join) -> anyhow::Result<Begun> {
         data_dir: &ask.place.data_dir,
         listen,
         timers: &told.timers,
-        vip,
+        vip: if witness { Provider::None } else { vip },
     };
     write(&ask.place.config, text(&wanted).as_bytes())?;
     let say = format!("Node {name} ({role}, number {}) has joined cluster {}.\n", identity.node, identity.cluster);
@@ -146,11 +143,11 @@ fn nodes(identity: &raft::Identity) -> Vec<String> {
 
 fn with_port(host: &str) -> String {
     if host.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6()) {
-        return format!("[{host}]:{PORT}");
+        return format!("[{host}]:{JOIN_PORT}");
     }
     match host.rsplit_once(':') {
         Some((_, port)) if port.parse::<u16>().is_ok() => host.to_owned(),
-        _ => format!("{host}:{PORT}"),
+        _ => format!("{host}:{JOIN_PORT}"),
     }
 }
 

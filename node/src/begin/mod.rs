@@ -5,10 +5,19 @@ mod init;
 mod interface;
 mod join;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+
+use crate::admin::ABOVE;
 
 pub use init::{Init, init};
 pub use join::{Join, join};
+
+/// The node port, where none is named, and the join port that goes with it.
+const NODE_PORT: u16 = 7440;
+const JOIN_PORT: u16 = NODE_PORT + ABOVE;
 
 /// Where a node's files are.
 #[derive(Debug, Clone, clap::Args)]
@@ -26,9 +35,9 @@ pub struct Place {
 
 impl Place {
     /// Is this machine a node already? Then `name` must be its name.
-    fn taken(&self, name: Option<&str>) -> anyhow::Result<bool> {
+    fn taken(&self, name: &str) -> anyhow::Result<bool> {
         if !self.config.exists() {
-            anyhow::ensure!(
+            ensure!(
                 !self.data_dir.join("tandem.redb").exists(),
                 "{} holds a node's log, but there is no {}: restore that file, or move the directory away to begin anew",
                 self.data_dir.display(),
@@ -37,8 +46,8 @@ impl Place {
             return Ok(false);
         }
         let known = crate::config::NodeFile::read(&self.config)?;
-        anyhow::ensure!(
-            name.is_none_or(|n| n == known.name),
+        ensure!(
+            name == known.name,
             "this machine is node {} of cluster {} already ({}); to begin anew stop it, and move that file and {} away",
             known.name,
             known.cluster,
@@ -67,11 +76,28 @@ fn host_name() -> Option<String> {
 }
 
 fn write(path: &Path, text: &[u8]) -> anyhow::Result<()> {
-    use anyhow::Context;
     crate::trust::put(path, text).with_context(|| format!("{} cannot be written", path.display()))
 }
 
-#[allow(clippy::disallowed_methods)]
-fn unix_ms() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, tandem_proto::millis)
+/// What this node is called: as was said, or as the machine is. `like`: for an example.
+fn own_name(said: Option<&String>, like: &str) -> anyhow::Result<String> {
+    let name = said.cloned().or_else(host_name).with_context(|| format!("give this node a name: --name {like}"))?;
+    named("--name", &name)?;
+    Ok(name)
+}
+
+fn named(option: &str, value: &str) -> anyhow::Result<()> {
+    let is = tandem_proto::model::Name::new(value).is_some();
+    ensure!(is, "{option} {value:?} is no name: use 1 to 63 of a-z 0-9 . _ -");
+    Ok(())
+}
+
+/// Can the other nodes come there, and newcomers to the join port above it?
+fn reachable(listen: SocketAddr) -> anyhow::Result<()> {
+    ensure!(
+        !listen.ip().is_unspecified(),
+        "--listen {listen}: name the address at which the other nodes reach this one"
+    );
+    ensure!(listen.port() != 0 && listen.port() < u16::MAX - ABOVE, "--listen {listen}: the join port is two above it");
+    Ok(())
 }

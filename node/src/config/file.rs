@@ -6,18 +6,9 @@ use std::time::Duration;
 
 use tandem_proto::{Problems, Table};
 
+use super::entry::{self, Join, Peer, Role, Trust, address};
 use super::model::Name;
 use crate::logs;
-
-/// What a node does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Role {
-    /// Relays traffic and may hold virtual IPs.
-    #[default]
-    Proxy,
-    /// Votes and stores the log; no data plane, no address, no secrets.
-    Witness,
-}
 
 /// `sun_path` of unix(7), less its final zero and room for the name under which the socket is made.
 const MAX_SOCKET_PATH: usize = 92;
@@ -66,40 +57,6 @@ pub struct NodeFile {
     pub log_format: logs::Format,
     /// What is logged at start; `tandemctl log set` changes it live.
     pub log_levels: String,
-}
-
-/// A node as its peers' files name it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Peer {
-    /// Its name.
-    pub name: String,
-    /// Its node port.
-    pub address: SocketAddr,
-    /// What it does.
-    pub role: Role,
-}
-
-/// Certificates of a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trust {
-    /// Key, certificate, and authorities, which `tandemd init` or `tandemd join` wrote.
-    pub file: PathBuf,
-    /// How long certificates hold that this node signs.
-    pub life: Duration,
-}
-
-/// How long a certificate holds, if nothing else is said.
-pub const CERTIFICATE_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
-
-/// How a node comes into a cluster that there is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Join {
-    /// Node ports of members, asked in this order; one that answers is enough.
-    pub members: Vec<SocketAddr>,
-    /// Where the members reach this node's port.
-    pub address: SocketAddr,
-    /// It does not vote: a data plane and a copy of the log.
-    pub learner: bool,
 }
 
 /// Which timers; the same on all nodes.
@@ -170,38 +127,7 @@ fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
             (None, Profile::Default, None)
         }
     };
-    let joins = join(&mut top, problems);
-    let trust = top.table("trust", problems).and_then(|t| trust(t, problems));
-    let peers = match (&joins, &trust) {
-        (None, None) => peers(&mut top, problems),
-        // Who joins is told by the members who there is, and who has certificates by those who signed them.
-        _ => {
-            if !top.named("peers", problems).is_empty() {
-                let (path, mend) = match trust {
-                    None => {
-                        ("join", "keep [peers] to found a cluster with them, or join to come into one that there is")
-                    }
-                    Some(_) => {
-                        ("trust", "leave [peers] out; or [trust], for a cluster on loopback without certificates")
-                    }
-                };
-                problems.add(path, "", "and [peers] are both there", mend);
-            }
-            Vec::new()
-        }
-    };
-    let (said_role, learner) = (role(&mut top, problems), top.flag("learner", problems));
-    if joins.is_none() && trust.is_none() && (said_role.is_some() || learner.is_some()) {
-        problems.add("role", "", "and learner are for a node that joins", "write role in this node's line of [peers]");
-    }
-    let joins = joins.and_then(|members| {
-        let address = reached.or(listen).filter(|a| !a.ip().is_unspecified());
-        if address.is_none() && listen.is_some() {
-            let why = "does not say where the others reach this node";
-            problems.add("control.listen", "", why, "write [control] address = \"10.0.0.4:7440\" too");
-        }
-        Some(Join { members, address: address?, learner: learner.unwrap_or(false) })
-    });
+    let entry = entry::read(&mut top, listen, reached, problems);
     let vip = top.table("vip", problems).map_or(Some(Provider::None), |t| vip(t, problems));
     let (workers, busy_poll, grace) = top.table("proxy", problems).map_or((None, false, None), |t| proxy(t, problems));
     let (http, socket) = top.table("admin", problems).map_or((None, None), |t| admin(t, problems));
@@ -210,26 +136,7 @@ fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
     let dns = top.table("dns", problems).map_or_else(Vec::new, |t| dns(t, problems));
     let (log_format, log_levels) = top.table("log", problems).map_or((None, None), |t| log(t, problems));
     top.finish(problems);
-    let me = name.as_ref().and_then(|name| peers.iter().find(|p| p.name == *name)).map(|p| p.role);
-    if trust.is_some() && joins.is_some() {
-        problems.add(
-            "join",
-            "",
-            "and [trust] are both there",
-            "leave join out: tandemd join brings a machine in, with a token",
-        );
-    }
-    if let Some(a) = listen.filter(|a| !a.ip().is_loopback() && trust.is_none()) {
-        let why =
-            "is beyond loopback, and without [trust] the node port authenticates nobody (insecure is for loopback)";
-        let mend = "make the node with certificates: tandemd init on the first, tandemd join on the others";
-        problems.add("control.listen", a, why, mend);
-    }
-    if let (Some(name), None, false) = (&name, &me, peers.is_empty()) {
-        let known: Vec<&str> = peers.iter().map(|p| p.name.as_str()).collect();
-        problems.add("name", name, "is not among [peers]", format!("known: {}", known.join(", ")));
-    }
-    let role = me.or(said_role).unwrap_or_default();
+    let role = entry.role(name.as_deref(), problems);
     if role == Role::Witness && vip.as_ref().is_some_and(|v| *v != Provider::None) {
         problems.add("vip.provider", "", "a witness holds no address", "leave [vip] out on a witness");
     }
@@ -244,10 +151,10 @@ fn read(mut top: Table, problems: &mut Problems) -> Option<NodeFile> {
         data_dir,
         listen: listen?,
         timers,
-        peers,
-        join: joins,
+        peers: entry.peers,
+        join: entry.join,
         role,
-        trust,
+        trust: entry.trust,
         vip: vip?,
         workers,
         busy_poll,
@@ -301,61 +208,6 @@ fn control(mut t: Table, problems: &mut Problems) -> (Option<SocketAddr>, Profil
     };
     t.finish(problems);
     (listen, timers, reached)
-}
-
-/// Members to ask to be let in; `None` where nothing is said of it.
-fn join(top: &mut Table, problems: &mut Problems) -> Option<Vec<SocketAddr>> {
-    let said = top.text_list("join", problems);
-    if said.is_empty() {
-        return None;
-    }
-    let each = said.iter().enumerate().map(|(i, text)| address(format!("join[{i}]"), text, problems));
-    Some(each.collect::<Vec<_>>().into_iter().flatten().collect())
-}
-
-fn role(t: &mut Table, problems: &mut Problems) -> Option<Role> {
-    match t.text("role", problems)?.as_str() {
-        "proxy" => Some(Role::Proxy),
-        "witness" => Some(Role::Witness),
-        other => {
-            problems.add(t.path("role"), other, "is not known here", "use \"proxy\" or \"witness\"");
-            None
-        }
-    }
-}
-
-fn address(path: String, text: &str, problems: &mut Problems) -> Option<SocketAddr> {
-    let parsed = text.parse::<SocketAddr>().ok().filter(|a| a.port() != 0);
-    if parsed.is_none() {
-        problems.add(path, text, "is not an IP address and port", "write it like \"10.0.0.1:7440\"");
-    }
-    parsed
-}
-
-fn peers(top: &mut Table, problems: &mut Problems) -> Vec<Peer> {
-    let mut peers: Vec<Peer> = Vec::new();
-    for (name, mut t) in top.named("peers", problems) {
-        let given = t.required("address", "write address = \"10.0.0.1:7440\"", problems);
-        let given = given.and_then(|text| address(t.path("address"), &text, problems));
-        let role = role(&mut t, problems).unwrap_or_default();
-        let path = t.path("address");
-        t.finish(problems);
-        if Name::new(&name).is_none() {
-            problems.add(format!("peers.{name}"), &name, "is no name", "use a-z 0-9 . _ -");
-        }
-        let Some(address) = given else { continue };
-        if let Some(twin) = peers.iter().find(|p| p.address == address) {
-            problems.add(path, address, format!("is the address of {:?} too", twin.name), "give each node its own");
-        }
-        peers.push(Peer { name, address, role });
-    }
-    if peers.is_empty() {
-        let mend = "name every founder, this node included: [peers] a = { address = \"10.0.0.1:7440\" }; or a member of a \
-                    cluster to come into: join = [\"10.0.0.1:7440\"]";
-        problems.add("peers", "", "is missing or empty", mend);
-    }
-    peers.sort_by(|a, b| a.name.cmp(&b.name));
-    peers
 }
 
 fn vip(mut t: Table, problems: &mut Problems) -> Option<Provider> {
@@ -444,22 +296,6 @@ fn admin(mut t: Table, problems: &mut Problems) -> (Option<SocketAddr>, Option<S
     (http, socket)
 }
 
-fn trust(mut t: Table, problems: &mut Problems) -> Option<Trust> {
-    let file = t.required("file", "name the file that `tandemd init` or `tandemd join` wrote", problems);
-    let life = t.duration("certificate_life", problems).unwrap_or(CERTIFICATE_LIFE);
-    if life < Duration::from_secs(5) || life > Duration::from_secs(5 * 365 * 24 * 3600) {
-        let mend = "write certificate_life = \"90d\", which is the default";
-        problems.add(
-            t.path("certificate_life"),
-            humantime::format_duration(life),
-            "is not between 5s and 5 years",
-            mend,
-        );
-    }
-    t.finish(problems);
-    Some(Trust { file: file?.into(), life })
-}
-
 fn secrets(mut t: Table, problems: &mut Problems) -> Option<PathBuf> {
     let file = t.required("file", "name the file that `tandemd secret` made; the same one on every proxy", problems);
     t.finish(problems);
@@ -470,6 +306,7 @@ fn secrets(mut t: Table, problems: &mut Problems) -> Option<PathBuf> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::config::CERTIFICATE_LIFE;
 
     const GOOD: &str = r#"
         cluster = "chat"

@@ -83,12 +83,13 @@ pub async fn force(store: &Store, dial: &Dial, dead: &[String]) -> Result<Forced
     named(&others, dead)?;
     let answers = join_all(others.iter().map(|m| asking::probe(dial, &m.address, &old))).await;
     let member = |reply: pb::ProbeReply| reply.identity.is_some_and(|i| i.cluster_id == old.cluster_id);
-    let alive: Vec<&str> = others
+    let mut alive: Vec<&str> = others
         .iter()
         .zip(answers)
         .filter(|(m, answer)| !dead.contains(&m.name) && answer.clone().is_ok_and(member))
         .map(|(m, _)| m.name.as_str())
         .collect();
+    alive.sort_unstable();
     if !alive.is_empty() {
         return Err(Error::Alive(alive.join(", ")));
     }

@@ -72,8 +72,8 @@ pub enum Error {
     },
     /// `tandemd init` or `tandemd join` said who this node is, once, and its disk has forgotten it.
     #[error(
-        "this disk is empty, and a node that forgot its votes must not vote again: tandemctl node rm {0} on another node, then here \
-         remove what is left of data_dir and node.toml, and tandemd join"
+        "this disk is empty, and a node that forgot its votes must not vote again. Move node.toml and data_dir away, and let this machine \
+         join anew, as {0}: tandemctl token create on a member, then tandemd join here"
     )]
     Forgotten(String),
     /// The disk did not take the identity.

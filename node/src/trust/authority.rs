@@ -66,10 +66,7 @@ fn named(name: &str) -> DistinguishedName {
     all
 }
 
-/// Under which name an authority's key is sealed: of no certificate, for it has a sign in it that theirs cannot end with.
-///
-/// # Panics
-/// Never: hex makes a name.
+/// Under which name an authority's key is sealed; `None`: that is no certificate.
 pub fn sealed_as(certificate_pem: &str) -> Option<Name> {
     let certificate = pem::parse(certificate_pem).ok()?;
     Name::new(&format!("authority.{}", &fingerprint(certificate.contents())?[..32]))

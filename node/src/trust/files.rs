@@ -32,7 +32,7 @@ pub fn put(path: &Path, text: &[u8]) -> io::Result<()> {
 /// There are none, or they are not whole.
 pub fn read(path: &Path) -> Result<Arc<Papers>, Problems> {
     let name = path.display().to_string();
-    let mend = "restore it, or let this machine join anew: tandemd join --help";
+    let mend = "restore it; or move node.toml and data_dir away, and let this machine join anew: tandemd join --help";
     let text = std::fs::read_to_string(path)
         .map(Zeroizing::new)
         .map_err(|e| Problems::one(&name, "", format!("cannot be read: {e}"), mend))?;
