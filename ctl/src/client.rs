@@ -6,8 +6,8 @@ use std::time::Duration;
 use tandem_proto::admin::v1::admin_client::AdminClient;
 use tandem_proto::admin::v1::{
     BackupRequest, ChangeReply, DrainReply, DrainRequest, GetConfigReply, GetConfigRequest, HistoryReply,
-    HistoryRequest, LevelsReply, LevelsRequest, MoveVipReply, MoveVipRequest, PlanReply, SealReply, SealRequest,
-    SetMemberReply, SetMemberRequest, StatusReply, StatusRequest, WatchRequest,
+    HistoryRequest, LevelsReply, LevelsRequest, MoveVipReply, MoveVipRequest, PlanReply, ReportRequest, SealReply,
+    SealRequest, SetMemberReply, SetMemberRequest, StatusReply, StatusRequest, WatchRequest,
 };
 use tandem_proto::config::v1::{Backup, Command, Record};
 use tandem_proto::papers::{self, Current, Expect};
@@ -140,9 +140,9 @@ impl Client {
         self.ask(Again::Harmful, async |mut node| node.retire_authority(request.clone()).await).await
     }
 
-    /// The whole cluster as some node can see it.
-    pub(crate) async fn status(&self) -> Result<StatusReply, Error> {
-        self.ask(Again::Harmless, async |mut node| node.status(StatusRequest {}).await).await
+    /// The whole cluster as some node can see it, with the backends that `reports` asks for.
+    pub(crate) async fn status(&self, reports: &ReportRequest) -> Result<StatusReply, Error> {
+        self.ask(Again::Harmless, async |node| status(node, reports).await).await
     }
 
     /// The config as some node has applied it.
@@ -176,11 +176,14 @@ impl Client {
     }
 
     /// Both, from the same node.
-    pub(crate) async fn config_and_status(&self) -> Result<(GetConfigReply, StatusReply), Error> {
+    pub(crate) async fn config_and_status(
+        &self,
+        reports: &ReportRequest,
+    ) -> Result<(GetConfigReply, StatusReply), Error> {
         let both = async |mut node: AdminClient<Channel>| {
-            let mut twin = node.clone();
+            let twin = node.clone();
             let (config, status) =
-                tokio::try_join!(node.get_config(GetConfigRequest::default()), twin.status(StatusRequest {}))?;
+                tokio::try_join!(node.get_config(GetConfigRequest::default()), status(twin, reports))?;
             Ok(Response::new((config.into_inner(), status.into_inner())))
         };
         self.ask(Again::Harmless, both).await
@@ -278,7 +281,7 @@ impl Client {
 
     /// A node that knows no leader may be cut off, and still know the others: by its word a single `--node` is enough.
     async fn learn(&self, node: &str, search: &mut Search, deadline: Instant) {
-        let ask = async { self.connect(node).await.ok()?.status(StatusRequest {}).await.ok() };
+        let ask = async { status(self.connect(node).await.ok()?, &ReportRequest::brief()).await.ok() };
         let wait = CONNECT.min(deadline.saturating_duration_since(Instant::now()));
         let Ok(Some(status)) = timeout(wait, ask).await else { return };
         let status = status.into_inner();
@@ -313,6 +316,15 @@ impl Client {
             Ok(Err(status)) => judge(&status),
         }
     }
+}
+
+async fn status(mut node: AdminClient<Channel>, reports: &ReportRequest) -> Result<Response<StatusReply>, Status> {
+    let mut reply = node.status(StatusRequest { reports: Some(reports.clone()) }).await?;
+    for report in reply.get_mut().nodes.iter_mut().filter_map(|n| n.report.as_mut()) {
+        // A node that is older than these counts tells everything.
+        report.count();
+    }
+    Ok(reply)
 }
 
 async fn connect(node: &str, papers: Option<&Current>) -> Result<AdminClient<Channel>, String> {

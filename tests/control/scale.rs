@@ -152,7 +152,8 @@ async fn live_everywhere(cluster: &Cluster, admin: &Admin, figures: &mut Figures
 }
 
 async fn has(proxy: &PeerClient<Channel>, address: &str) -> anyhow::Result<bool> {
-    let report = proxy.clone().report(ReportRequest {}).await?.into_inner();
+    let ask = ReportRequest { upstream: "small".to_owned(), ..Default::default() };
+    let report = proxy.clone().report(ask).await?.into_inner();
     Ok(report.backends.iter().any(|b| b.address == address))
 }
 

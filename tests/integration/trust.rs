@@ -100,9 +100,9 @@ async fn strangers_and_impostors_are_refused_and_logged() {
 
     // Without a certificate.
     let plain = Channel::from_shared(format!("http://{}", cluster.address(1))).unwrap().connect_lazy();
-    assert!(AdminClient::new(plain).status(StatusRequest {}).await.is_err());
+    assert!(AdminClient::new(plain).status(StatusRequest::default()).await.is_err());
     // With one of another cluster: it does not take ours for its own either.
-    let stranger = AdminClient::new(door_of(&other, &cluster)).status(StatusRequest {}).await;
+    let stranger = AdminClient::new(door_of(&other, &cluster)).status(StatusRequest::default()).await;
     assert!(stranger.is_err());
     let said = cluster
         .ctl_with(
@@ -114,7 +114,8 @@ async fn strangers_and_impostors_are_refused_and_logged() {
     assert_eq!(said.code, 2, "{said:?}");
 
     // A witness administers nothing.
-    let witness = AdminClient::new(door(&cluster, "w", "node.pem", Expect::AnyNode)).status(StatusRequest {}).await;
+    let witness =
+        AdminClient::new(door(&cluster, "w", "node.pem", Expect::AnyNode)).status(StatusRequest::default()).await;
     assert_eq!(witness.unwrap_err().code(), Code::PermissionDenied);
     // A user is no node.
     let user = door(&cluster, "a", "admin.pem", Expect::AnyNode);

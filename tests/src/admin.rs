@@ -60,7 +60,7 @@ impl Admin {
     /// It does not answer.
     pub async fn status_of(&self, address: SocketAddr) -> anyhow::Result<pb::StatusReply> {
         let mut client = self.nodes.get(&address).context("not a node of this cluster")?.clone();
-        Ok(client.status(pb::StatusRequest {}).await?.into_inner())
+        Ok(client.status(pb::StatusRequest::default()).await?.into_inner())
     }
 
     /// What the first node that answers says of the cluster.
@@ -69,7 +69,7 @@ impl Admin {
     /// None answers.
     pub async fn status(&self) -> anyhow::Result<pb::StatusReply> {
         for client in self.nodes.values() {
-            if let Ok(reply) = client.clone().status(pb::StatusRequest {}).await {
+            if let Ok(reply) = client.clone().status(pb::StatusRequest::default()).await {
                 return Ok(reply.into_inner());
             }
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tandem_proto::Problems;
-use tandem_proto::admin::v1::{SealRequest, StatusReply};
+use tandem_proto::admin::v1::{ReportRequest, SealRequest, StatusReply};
 use tandem_proto::config::v1 as pb;
 use tandem_proto::config::v1::edit::Edit;
 use tandem_proto::model::Certificate;
@@ -54,7 +54,7 @@ fn read(key: &Path) -> Result<String, Problems> {
 
 /// `certificate ls`.
 pub(super) async fn list(client: &Client) -> Result<Told, Error> {
-    let (reply, status) = client.config_and_status().await?;
+    let (reply, status) = client.config_and_status(&ReportRequest::brief()).await?;
     let config = checked(&reply)?;
     let now = now_s();
     let (mut rows, mut all) = (Vec::new(), Vec::new());

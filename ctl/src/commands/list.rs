@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use tandem_proto::Problems;
-use tandem_proto::admin::v1::{BackendReport, ListenerReport, ListenerState, StatusReply};
+use tandem_proto::admin::v1::{BackendReport, ListenerReport, ListenerState, ReportRequest, StatusReply};
 use tandem_proto::model::{Address, Backend, Balance, CheckKind, Name, State, Upstream};
 
 use super::document::{as_json, checked};
@@ -55,7 +55,8 @@ fn backends_of(upstream: &Upstream) -> String {
 }
 
 pub(super) async fn backends(client: &Client, only: Option<&str>) -> Result<Told, Error> {
-    let (reply, status) = client.config_and_status().await?;
+    let ask = ReportRequest { upstream: only.unwrap_or_default().to_owned(), ..Default::default() };
+    let (reply, status) = client.config_and_status(&ask).await?;
     let config = checked(&reply)?;
     if let Some(name) = only
         && !config.upstreams.contains_key(name)
@@ -65,14 +66,16 @@ pub(super) async fn backends(client: &Client, only: Option<&str>) -> Result<Told
         let problems = Problems::one(format!("upstreams.{name}"), name, "is no upstream here", mend);
         return Err(Error::Refused { problems, revision: Some(reply.revision) });
     }
+    let found_by_nodes = by_backend(&status);
     let mut rows = Vec::new();
     let mut all = Vec::new();
     for (name, upstream) in config.upstreams.iter().filter(|(name, _)| only.is_none_or(|o| o == name.as_str())) {
         for (address, backend) in &upstream.backends {
             let zone = backend.zone.as_ref().map_or("", Name::as_str);
-            let seen = seen(&status, name.as_str(), &address.to_string());
+            let key = (name.as_str(), address.to_string());
+            let seen = found_by_nodes.get(&key).map_or(&[][..], Vec::as_slice);
             let sessions = |seen: &[(String, &BackendReport)]| seen.iter().map(|(_, b)| b.sessions).sum::<u64>();
-            for (server, seen) in servers(address, &seen) {
+            for (server, seen) in servers(address, seen) {
                 rows.push(vec![
                     name.to_string(),
                     server,
@@ -90,7 +93,7 @@ pub(super) async fn backends(client: &Client, only: Option<&str>) -> Result<Told
                 "state": backend.state.word(),
                 "backup": backend.backup,
                 "zone": zone,
-                "sessions": sessions(&seen),
+                "sessions": sessions(seen),
                 "seen": seen.iter().map(|(node, b)| backend_json(node, b)).collect::<Vec<_>>(),
             }));
         }
@@ -99,15 +102,16 @@ pub(super) async fn backends(client: &Client, only: Option<&str>) -> Result<Told
     Ok(told(people, reply.revision, "backends", Value::Array(all)))
 }
 
-/// What each node finds of one backend, or of each server that its name stands for.
-fn seen<'a>(status: &'a StatusReply, upstream: &str, address: &str) -> Vec<(String, &'a BackendReport)> {
-    reports(status)
-        .flat_map(|(node, r)| {
-            let said = |b: &&BackendReport| if b.name.is_empty() { b.address == address } else { b.name == address };
-            let found = r.backends.iter().filter(move |b| b.upstream == upstream && said(b));
-            found.map(move |b| (node.clone(), b))
-        })
-        .collect()
+/// What each node finds of each backend, or of each server that its name stands for: by upstream, and as the config says it.
+fn by_backend(status: &StatusReply) -> BTreeMap<(&str, String), Vec<(String, &BackendReport)>> {
+    let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (node, report) in reports(status) {
+        for b in &report.backends {
+            let said = if b.name.is_empty() { &b.address } else { &b.name };
+            all.entry((b.upstream.as_str(), said.clone())).or_default().push((node.clone(), b));
+        }
+    }
+    all
 }
 
 /// What is seen of each server behind a backend; a name that stands for none now is a line too.
@@ -152,7 +156,7 @@ fn backend_json(node: &str, b: &BackendReport) -> Value {
 }
 
 pub(super) async fn listeners(client: &Client) -> Result<Told, Error> {
-    let (reply, status) = client.config_and_status().await?;
+    let (reply, status) = client.config_and_status(&ReportRequest::brief()).await?;
     let config = checked(&reply)?;
     let mut rows = Vec::new();
     let mut all = Vec::new();
@@ -191,7 +195,7 @@ fn binding(node: &str, l: &ListenerReport) -> String {
 }
 
 pub(super) async fn vips(client: &Client) -> Result<Told, Error> {
-    let status = client.status().await?;
+    let status = client.status(&ReportRequest::brief()).await?;
     let rows = status.vips.iter().map(|v| vec![v.name.clone(), v.address.clone(), holders(&status, v)]);
     let people = table(&["VIP", "ADDRESS", "HOLDER"], rows.collect());
     let all = status.vips.iter().map(vip_json).collect();

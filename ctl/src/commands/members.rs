@@ -4,14 +4,15 @@ use serde_json::{Value, json};
 use tandem_proto::admin::v1::set_member_request::Change;
 use tandem_proto::admin::v1::{SetMemberRequest, StatusReply};
 
+use super::status::asked;
 use super::view::{node_json, state};
 use super::words::{node_name, or_dash, role};
 use crate::client::Client;
-use crate::output::{Doubt, Error, Told, table};
+use crate::output::{Doubt, Error, Reader, Told, table};
 
 /// The members.
-pub(super) async fn list(client: &Client) -> Result<Told, Error> {
-    let status = client.status().await?;
+pub(super) async fn list(client: &Client, reader: Reader) -> Result<Told, Error> {
+    let status = client.status(&asked(reader)).await?;
     let all: Vec<Value> = status.nodes.iter().map(|n| node_json(&status, n)).collect();
     Ok(Told {
         people: rows(&status),

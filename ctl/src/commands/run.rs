@@ -35,7 +35,7 @@ pub(crate) async fn run(args: Args) -> ExitCode {
     let outcome = match task {
         Task::Watch => return status::watch(&client, reader).await,
         Task::Revisions { after } => return history::watch(&client, after, reader).await,
-        Task::Look(look) => see(look, &client).await,
+        Task::Look(look) => see(look, &client, reader).await,
         Task::Export { file, revision } => document::export(&client, &file, revision).await,
         Task::Backup(file) => backup::write(&client, &file).await,
         Task::Move(request) => move_vip(&client, request).await,
@@ -89,10 +89,10 @@ async fn change(wanted: Wanted, client: &Client, common: Common) -> Result<Told,
     make(client, change, terms).await
 }
 
-async fn see(look: Look, client: &Client) -> Result<Told, Error> {
+async fn see(look: Look, client: &Client, reader: Reader) -> Result<Told, Error> {
     match look {
-        Look::Status => status::once(client).await,
-        Look::Nodes => members::list(client).await,
+        Look::Status => status::once(client, reader).await,
+        Look::Nodes => members::list(client, reader).await,
         Look::Upstreams => list::upstreams(client).await,
         Look::Backends { upstream } => list::backends(client, upstream.as_deref()).await,
         Look::Routes => route::list(client).await,

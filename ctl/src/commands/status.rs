@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use rustix::termios::tcgetwinsize;
+use serde_json::Value;
+use tandem_proto::admin::v1::ReportRequest;
 
 use super::view;
 use crate::client::Client;
@@ -15,10 +17,22 @@ use crate::screen::{Size, drawn};
 const PACE: Duration = Duration::from_secs(1);
 const FOOT: &str = "every second; Ctrl-C ends";
 
-pub(super) async fn once(client: &Client) -> Result<Told, Error> {
-    let status = client.status().await?;
-    let people = view::people(&status, Ink::of_stdout());
-    Ok(Told { people, programs: view::programs(&status), notes: Vec::new() })
+/// For the reader who asked: programs get every backend, people what they can read.
+pub(super) async fn once(client: &Client, reader: Reader) -> Result<Told, Error> {
+    let status = client.status(&asked(reader)).await?;
+    let (people, programs) = match reader {
+        Reader::People => (view::people(&status, Ink::of_stdout()), Value::Null),
+        Reader::Programs => (String::new(), view::programs(&status)),
+    };
+    Ok(Told { people, programs, notes: Vec::new() })
+}
+
+/// What nodes are asked for this reader.
+pub(super) fn asked(reader: Reader) -> ReportRequest {
+    match reader {
+        Reader::People => ReportRequest::brief(),
+        Reader::Programs => ReportRequest::default(),
+    }
 }
 
 /// Until the reader goes away: a screen for people, a document a line for programs. An outage is told, not an end.
@@ -27,7 +41,7 @@ pub(super) async fn watch(client: &Client, reader: Reader) -> ExitCode {
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         pace.tick().await;
-        let outcome = once(client).await;
+        let outcome = once(client, reader).await;
         let mut stdout = std::io::stdout();
         let told = match reader {
             Reader::People if stdout.is_terminal() => stdout.write_all(drawn(&words(outcome), FOOT, size()).as_bytes()),

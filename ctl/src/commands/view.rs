@@ -191,18 +191,16 @@ pub(super) fn holders(status: &StatusReply, vip: &VipStatus) -> String {
 
 /// A row for each upstream: backends that take clients out of all, as each proxy finds them.
 fn upstreams(status: &StatusReply) -> String {
-    let mut counts: BTreeMap<&str, BTreeMap<String, (usize, usize)>> = BTreeMap::new();
+    let mut counts: BTreeMap<&str, BTreeMap<String, (u32, u32)>> = BTreeMap::new();
     let mut sessions: BTreeMap<&str, u64> = BTreeMap::new();
     let mut proxies: Vec<String> = Vec::new();
     for (node, report) in reports(status) {
-        if !report.backends.is_empty() {
+        if !report.upstreams.is_empty() {
             proxies.push(node.clone());
         }
-        for b in &report.backends {
-            let (up, all) = counts.entry(&b.upstream).or_default().entry(node.clone()).or_default();
-            *up += usize::from(Health::of(b) == Health::Up);
-            *all += 1;
-            *sessions.entry(&b.upstream).or_default() += b.sessions;
+        for u in &report.upstreams {
+            counts.entry(&u.name).or_default().insert(node.clone(), (u.take_clients, u.backends));
+            *sessions.entry(&u.name).or_default() += u.sessions;
         }
     }
     if counts.is_empty() {

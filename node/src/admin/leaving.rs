@@ -140,7 +140,7 @@ impl Admin {
                 let other = n.member.as_ref().is_some_and(|m| m.id != whom.id);
                 other && is_proxy(n) && n.report.as_ref().is_some_and(pb::NodeReport::is_fit)
             };
-            if !self.gather(rooms).await.iter().any(serves) {
+            if !self.gather(rooms, &pb::ReportRequest::brief()).await.iter().any(serves) {
                 let back = format!("tandemctl node resume {}", whom.name);
                 reply.notes.push(format!("no other proxy takes clients: they are refused; take it back: {back}"));
             }

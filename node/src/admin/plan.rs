@@ -34,7 +34,7 @@ impl Admin {
         if !problems.is_empty() {
             return no(problems);
         }
-        let nodes = self.gather(rooms).await;
+        let nodes = self.gather(rooms, &pb::ReportRequest::default()).await;
         let away = nodes.iter().filter(|n| is_proxy(n) && n.report.is_none()).filter_map(|n| n.member.as_ref());
         notes.extend(away.map(|m| format!("{} does not answer: its sessions are not counted", m.name)));
         let reports: Vec<&pb::NodeReport> = nodes.iter().filter_map(|n| n.report.as_ref()).collect();

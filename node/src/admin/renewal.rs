@@ -81,9 +81,10 @@ pub async fn attend(admin: Admin) {
 impl Admin {
     /// The first leader of a new cluster gives it the authority that `tandemd init` made.
     async fn founded(&self, rooms: &Rooms, desk: &Desk) -> Result<(), String> {
-        let Ok(bytes) = std::fs::read(&desk.founding) else { return Ok(()) };
+        let Ok(bytes) = tokio::fs::read(&desk.founding).await else { return Ok(()) };
         if !rooms.control.now().trust.signer.is_empty() {
-            return std::fs::remove_file(&desk.founding).map_err(|e| format!("{}: {e}", desk.founding.display()));
+            let gone = tokio::fs::remove_file(&desk.founding).await;
+            return gone.map_err(|e| format!("{}: {e}", desk.founding.display()));
         }
         if self.as_leader().is_err() {
             return Ok(());
@@ -115,7 +116,8 @@ impl Admin {
         match due {
             Due::Nothing => Ok(()),
             Due::Rewrite => {
-                let text = std::fs::read_to_string(&desk.file).map_err(|e| format!("{}: {e}", desk.file.display()))?;
+                let text = tokio::fs::read_to_string(&desk.file).await;
+                let text = text.map_err(|e| format!("{}: {e}", desk.file.display()))?;
                 desk.keep(rewritten(&text, &signing::believed(&trust), &nodes)?).await
             }
             Due::Renew => {
@@ -177,7 +179,8 @@ impl Admin {
         let trust = rooms.control.now().trust.clone();
         let Some(secrets) = self.who().secrets.as_deref().filter(|_| !trust.signer.is_empty()) else { return Ok(()) };
         let nodes = nodes(rooms);
-        let fresh = std::fs::read_to_string(&desk.admin_file).ok().and_then(|text| Papers::parse(&text).ok());
+        let text = tokio::fs::read_to_string(&desk.admin_file).await;
+        let fresh = text.ok().and_then(|text| Papers::parse(&text).ok());
         if fresh.is_some_and(|p| due(&p, &known(&trust), &trust.signer, &nodes, unix_s()) == Due::Nothing) {
             return Ok(());
         }
@@ -196,7 +199,7 @@ impl Admin {
         if self.as_leader().is_err() {
             return Ok(());
         }
-        let nodes = self.gather(rooms).await;
+        let nodes = self.gather(rooms, &pb::ReportRequest::brief()).await;
         if !nodes.iter().all(|n| believes(n, &newest.fingerprint)) {
             return Ok(());
         }

@@ -13,8 +13,14 @@ use super::leaving::Leaving;
 use super::service::{Rooms, Who};
 use super::{room, sealing};
 
-/// This node's own view, now.
-pub(super) fn report(who: &Who, started: Instant, leaving: Leaving, rooms: &Rooms) -> pb::NodeReport {
+/// This node's own view, now, with the backends that were asked for.
+pub(super) fn report(
+    who: &Who,
+    started: Instant,
+    leaving: Leaving,
+    rooms: &Rooms,
+    ask: &pb::ReportRequest,
+) -> pb::NodeReport {
     let (here, state) = (rooms.control.here(), rooms.control.now());
     let mut report = pb::NodeReport {
         name: who.name.clone(),
@@ -45,6 +51,8 @@ pub(super) fn report(who: &Who, started: Instant, leaving: Leaving, rooms: &Room
         report.listeners = seen.listeners.into_iter().map(listener).collect();
         report.backends = seen.backends.into_iter().map(backend).collect();
         report.names = seen.names.into_iter().map(name_report).collect();
+        report.count();
+        report.keep(ask);
     }
     report
 }

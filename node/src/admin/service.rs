@@ -1,11 +1,13 @@
 //! The two gRPC services of the node port that are not consensus: Admin for operators, Peer for the other nodes.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tandem_proto::Problems;
 use tandem_proto::admin::v1 as pb;
+use tandem_proto::admin::v1::peer_client::PeerClient;
 use tandem_proto::config::v1::{Backup, Command, Listener};
 use tandem_proto::trust::v1 as trust;
 use tokio::sync::{Semaphore, watch};
@@ -13,7 +15,7 @@ use tonic::{Request, Response, Status};
 
 use crate::config::model::Config;
 use crate::control::state::Outcome;
-use crate::control::{Control, Dial, Error, Member, Role, level_said, ranked};
+use crate::control::{Control, Dial, Error, Line, Member, Role, level_said, ranked};
 use crate::logs::Levels;
 use crate::proxy;
 use crate::secrets::Secrets;
@@ -141,15 +143,15 @@ impl Admin {
         &self.shared.peers
     }
 
-    fn report(&self, rooms: &Rooms) -> pb::NodeReport {
-        report(&self.shared.who, self.shared.started, *self.leaving().borrow(), rooms)
+    fn report(&self, rooms: &Rooms, ask: &pb::ReportRequest) -> pb::NodeReport {
+        report(&self.shared.who, self.shared.started, *self.leaving().borrow(), rooms, ask)
     }
 
     /// The other proxies that answer now, the one with the longest log first.
     pub(super) async fn standbys(&self, rooms: &Rooms) -> Vec<Member> {
         let candidates = ranked(&rooms.control);
         let answers =
-            self.shared.peers.ask(&candidates, |mut c| async move { c.report(pb::ReportRequest {}).await }).await;
+            self.shared.peers.ask(&candidates, |mut c| async move { c.report(pb::ReportRequest::brief()).await }).await;
         let fit = |(m, answer): (Member, Result<pb::NodeReport, Status>)| answer.is_ok_and(|r| r.is_fit()).then_some(m);
         candidates.into_iter().zip(answers).filter_map(fit).collect()
     }
@@ -199,7 +201,8 @@ impl Admin {
         }
     }
 
-    pub(super) async fn gather(&self, rooms: &Rooms) -> Vec<pb::NodeStatus> {
+    /// Every member with what it says of itself, as `ask` asks it.
+    pub(super) async fn gather(&self, rooms: &Rooms, ask: &pb::ReportRequest) -> Vec<pb::NodeStatus> {
         let here = rooms.control.here();
         let mut members: Vec<Member> = here.members.values().cloned().collect();
         if !here.members.contains_key(&here.me) {
@@ -208,12 +211,21 @@ impl Admin {
             members.push(Member { id: here.me, name, ..Member::default() });
         }
         let others: Vec<Member> = members.iter().filter(|m| m.id != here.me).cloned().collect();
-        let answers = self.shared.peers.ask(&others, |mut c| async move { c.report(pb::ReportRequest {}).await }).await;
-        let mut reports: Vec<(u64, Option<pb::NodeReport>)> =
-            others.iter().map(|m| m.id).zip(answers.into_iter().map(Result::ok)).collect();
-        reports.push((here.me, Some(self.report(rooms))));
-        let status = |m: &Member| {
-            let report = reports.iter().find(|(id, _)| *id == m.id).and_then(|(_, r)| r.clone());
+        let question = |mut c: PeerClient<Line>| {
+            let ask = ask.clone();
+            async move { c.report(ask).await }
+        };
+        let answers = self.shared.peers.ask(&others, question).await;
+        let mut reports: BTreeMap<u64, pb::NodeReport> =
+            others.iter().zip(answers).filter_map(|(m, answer)| Some((m.id, answer.ok()?))).collect();
+        // One that is older than this question tells everything.
+        for report in reports.values_mut() {
+            report.count();
+            report.keep(ask);
+        }
+        reports.insert(here.me, self.report(rooms, ask));
+        let mut status = |m: &Member| {
+            let report = reports.remove(&m.id);
             pb::NodeStatus {
                 member: Some(m.into()),
                 reachable: report.is_some(),
@@ -222,7 +234,7 @@ impl Admin {
                 lagging: false,
             }
         };
-        members.iter().map(status).collect()
+        members.iter().map(&mut status).collect()
     }
 
     /// Asks every proxy whether it could listen there. Nothing is changed yet.
@@ -284,9 +296,9 @@ pub(super) fn refused(problems: Problems, revision: u64) -> pb::ChangeReply {
 
 #[tonic::async_trait]
 impl pb::admin_server::Admin for Admin {
-    async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusReply>, Status> {
+    async fn status(&self, ask: Request<pb::StatusRequest>) -> Result<Response<pb::StatusReply>, Status> {
         let rooms = self.rooms()?;
-        let mut nodes = self.gather(rooms).await;
+        let mut nodes = self.gather(rooms, &ask.into_inner().reports.unwrap_or_default()).await;
         let (state, now_ms) = (rooms.control.now(), unix_ms());
         let revision = nodes.iter().filter_map(|n| n.report.as_ref()).map(|r| r.revision).max().unwrap_or(0);
         status::tell_lagging(&mut nodes, now_ms);
@@ -521,8 +533,8 @@ impl pb::peer_server::Peer for Admin {
         Self::drain_here(self, &request.into_inner()).map(Response::new)
     }
 
-    async fn report(&self, _: Request<pb::ReportRequest>) -> Result<Response<pb::NodeReport>, Status> {
-        Ok(Response::new(self.report(self.rooms()?)))
+    async fn report(&self, ask: Request<pb::ReportRequest>) -> Result<Response<pb::NodeReport>, Status> {
+        Ok(Response::new(self.report(self.rooms()?, ask.get_ref())))
     }
 
     async fn try_bind(&self, request: Request<pb::TryBindRequest>) -> Result<Response<pb::TryBindReply>, Status> {

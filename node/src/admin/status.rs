@@ -1,8 +1,8 @@
 //! The cluster in words: what is wrong, and what the next failure would do. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tandem_proto::admin::v1::{BackendReport, ListenerState, NodeReport, NodeStatus, VipStatus};
+use tandem_proto::admin::v1::{ListenerState, NodeReport, NodeStatus, VipStatus};
 use tandem_proto::raft::v1::Role;
 
 use crate::config::model::{Config, Name, State};
@@ -144,11 +144,13 @@ pub(super) fn warnings(g: &Gathered<'_>) -> Vec<String> {
 
 /// A store is a few megabytes and grows little; what fills the disk is something else, and does so fast.
 const LITTLE_ROOM: u64 = 64 << 20;
+
 /// An even number of voters is one too many, or one too few.
 pub(super) fn even(voters: usize) -> Option<String> {
     (voters > 0 && voters.is_multiple_of(2)).then(|| {
         format!(
-            "{voters} voters tolerate no more failures than {}: add a witness (tandemctl node add), promote a learner, or demote one",
+            "{voters} voters tolerate no more failures than {}: let a witness join (tandemctl token create --role witness), promote a \
+             learner, or demote one",
             voters - 1
         )
     })
@@ -215,19 +217,23 @@ fn listeners_draining(g: &Gathered<'_>) -> Vec<String> {
     draining.map(line).collect()
 }
 
+/// Upstreams that this node reaches through some backend.
+fn serving(r: &NodeReport) -> BTreeSet<&str> {
+    r.upstreams.iter().filter(|u| u.serve > 0).map(|u| u.name.as_str()).collect()
+}
+
 /// An upstream that no proxy can reach through any backend.
 fn upstreams_down(g: &Gathered<'_>) -> Vec<String> {
-    let reports: Vec<(&NodeStatus, &NodeReport)> =
-        g.nodes.iter().filter(|n| is_proxy(n)).filter_map(|n| Some((n, n.report.as_ref()?))).collect();
+    let proxies: Vec<(&NodeStatus, BTreeSet<&str>)> =
+        g.nodes.iter().filter(|n| is_proxy(n)).filter_map(|n| Some((n, serving(n.report.as_ref()?)))).collect();
     let mut all = Vec::new();
     for (upstream, u) in &g.config.upstreams {
         if u.backends.is_empty() {
             all.push(format!("upstream {upstream} has no backend: tandemctl backend add {upstream} ADDRESS"));
             continue;
         }
-        let serves = |b: &&BackendReport| b.upstream == upstream.as_str() && b.up && b.tls_error.is_empty();
-        let none_up = |r: &NodeReport| r.backends.iter().find(serves).is_none();
-        let seen: Vec<String> = reports.iter().filter(|(_, r)| none_up(r)).map(|(n, _)| name(n)).collect();
+        let none_up = |(_, serving): &&(&NodeStatus, BTreeSet<&str>)| !serving.contains(upstream.as_str());
+        let seen: Vec<String> = proxies.iter().filter(none_up).map(|(n, _)| name(n)).collect();
         if !seen.is_empty() {
             all.push(format!("upstream {upstream}: no backend is up as seen from {}", seen.join(", ")));
         }

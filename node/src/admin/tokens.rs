@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use tandem_proto::admin::v1::ReportRequest;
 use tandem_proto::config::v1::Command;
 use tandem_proto::token::Token;
 use tandem_proto::trust::v1 as pb;
@@ -115,7 +116,7 @@ impl Admin {
     pub(super) async fn known_authorities(&self) -> Result<pb::AuthoritiesReply, Status> {
         let rooms = self.rooms()?;
         let trust = rooms.control.now().trust.clone();
-        let nodes = self.gather(rooms).await;
+        let nodes = self.gather(rooms, &ReportRequest::brief()).await;
         let signed_by = |fingerprint: &str| {
             let reports = nodes.iter().filter_map(|n| n.report.as_ref());
             let mine = reports.filter(|r| r.papers.as_ref().is_some_and(|p| p.signer == fingerprint));
@@ -154,7 +155,7 @@ impl Admin {
                 "one authority is believed, and it signs; begin with: tandemctl ca rotate",
             ));
         }
-        let nodes = self.gather(rooms).await;
+        let nodes = self.gather(rooms, &ReportRequest::brief()).await;
         let is_late = |n: &&tandem_proto::admin::v1::NodeStatus| {
             let papers = n.report.as_ref().and_then(|r| r.papers.as_ref());
             papers.is_none_or(|p| p.signer != trust.signer)

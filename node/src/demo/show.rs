@@ -206,7 +206,7 @@ impl Demo {
             let endpoint = Endpoint::from_shared(format!("http://{}", node.port)).ok()?;
             let asked = async {
                 let channel = endpoint.connect_timeout(Duration::from_millis(200)).connect().await.ok()?;
-                Some(AdminClient::new(channel).status(StatusRequest {}).await.ok()?.into_inner())
+                Some(AdminClient::new(channel).status(StatusRequest::default()).await.ok()?.into_inner())
             };
             if let Ok(Some(status)) = tokio::time::timeout(Duration::from_millis(800), asked).await {
                 return Some(status);

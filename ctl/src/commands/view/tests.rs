@@ -8,7 +8,11 @@ use super::*;
 
 /// As on a screen without colour.
 fn show(status: &StatusReply) -> String {
-    format!("\n{}", people(status, Ink::none()))
+    let mut status = status.clone();
+    for report in status.nodes.iter_mut().filter_map(|n| n.report.as_mut()) {
+        report.count();
+    }
+    format!("\n{}", people(&status, Ink::none()))
 }
 
 fn node(id: u64, name: &str, role: Role) -> NodeStatus {
