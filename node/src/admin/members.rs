@@ -63,6 +63,7 @@ impl Admin {
     }
 
     fn addition(&self, rooms: &Rooms, new: pb::NewMember) -> Result<Newcomer, Status> {
+        self.without_certificates()?;
         if self.id(rooms, &new.name).is_ok() {
             let why = format!("a node is called {0} already; if it is dead: tandemctl node replace {0}", new.name);
             return Err(Status::invalid_argument(why));
@@ -72,6 +73,7 @@ impl Admin {
     }
 
     fn replacement(&self, rooms: &Rooms, new: pb::NewMember) -> Result<Newcomer, Status> {
+        self.without_certificates()?;
         let roster = rooms.control.roster().map_err(|e| self.refusal(&e))?;
         let old = roster.named(&new.name).map_err(|e| self.refusal(&e.into()))?;
         let role = match new.role() {
@@ -84,13 +86,17 @@ impl Admin {
         Ok(Newcomer { name: new.name, address, role, voter: new.learner.map_or(voted, |learner| !learner) })
     }
 
-    async fn take_in(&self, rooms: &Rooms, newcomer: Newcomer) -> Result<pb::SetMemberReply, Status> {
-        if self.desk().is_some() {
-            // A number alone would be of no use to it: its certificate must bear the same one.
-            let why = "this cluster has certificates: a machine joins it with a token, and one that has the name of a dead node \
-                       takes its place";
-            return Err(Status::invalid_argument(format!("{why}: tandemctl token create, then tandemd join")));
+    /// A number alone would be of no use to a newcomer where its certificate must bear the same one.
+    fn without_certificates(&self) -> Result<(), Status> {
+        if self.desk().is_none() {
+            return Ok(());
         }
+        let why = "this cluster has certificates: a machine joins it with a token, and one that has the name of a dead node \
+                   takes its place";
+        Err(Status::invalid_argument(format!("{why}: tandemctl token create, then tandemd join")))
+    }
+
+    async fn take_in(&self, rooms: &Rooms, newcomer: Newcomer) -> Result<pb::SetMemberReply, Status> {
         let control = &rooms.control;
         let (name, voter) = (newcomer.name.clone(), newcomer.voter);
         let node = control.fetch(newcomer).await.map_err(|denial| match denial {

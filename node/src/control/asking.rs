@@ -6,7 +6,7 @@ use tandem_proto::raft::v1 as pb;
 use tandem_proto::raft::v1::formation_client::FormationClient;
 use tonic::{Response, Status};
 
-use super::network::{Dial, Line};
+use super::dial::{Dial, Line};
 
 /// Metadata in which a follower names the leader's host:port.
 pub(super) const LEADER: &str = "tandem-leader";

@@ -154,7 +154,7 @@ impl Control {
         }
         if found.identity.is_some() || found.formed {
             return Err(Denial::Unfit(format!(
-                "{name} at {address} belongs to a cluster already; to take it in anew stop it, empty its data_dir and start it again"
+                "{name} at {address} belongs to a cluster already; to take it in anew stop it, empty its data_dir, start it and ask again"
             )));
         }
         let identity = self.admit(newcomer).await?;

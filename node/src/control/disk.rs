@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 /// A directory of files.
-pub trait Disk: Send + 'static {
+pub trait Disk: Send + Sync + 'static {
     /// A file of it.
     type File: File;
 

@@ -11,8 +11,8 @@ use tandem_proto::raft::v1 as pb;
 use tokio::sync::watch;
 
 use super::asking;
+use super::dial::Dial;
 use super::machine::Machine;
-use super::network::Dial;
 use super::raft::{Membership, SnapshotMeta, StoredMembership};
 use super::standing::{Member, NodeId};
 use super::store::Store;

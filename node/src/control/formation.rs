@@ -15,8 +15,8 @@ use tandem_proto::raft::v1 as pb;
 use tonic::Code;
 
 use super::asking;
+use super::dial::Dial;
 use super::level::LEVEL;
-use super::network::Dial;
 use super::standing::{Member, NodeId, Role};
 use super::store::Store;
 use super::wire;

@@ -10,8 +10,8 @@ use tandem_proto::config::v1::Command;
 use tandem_proto::raft::v1 as pb;
 use tokio::sync::{Mutex, watch};
 
+use super::dial::Dial;
 use super::level;
-use super::network::Dial;
 use super::raft::{Change, Raft, Types};
 use super::roster::Refusal;
 use super::standing::{Member, NodeId, Standing};

@@ -130,6 +130,21 @@ impl History {
         }
     }
 
+    /// Forgets what came before `revision`.
+    pub(super) fn begin_with(&mut self, revision: u64) {
+        while self.records.front().is_some_and(|r| r.revision < revision) {
+            self.records.pop_front();
+        }
+        while self.undos.len() > self.records.len() {
+            self.undo_bytes -= self.undos.pop_front().map_or(0, |(_, size)| size);
+        }
+    }
+
+    /// The first revision it tells of, or the next one if it tells of none. `now`: the newest revision.
+    pub fn begins_with(&self, now: u64) -> u64 {
+        self.records.front().map_or(now + 1, |first| first.revision)
+    }
+
     /// What is told, oldest first.
     pub fn records(&self) -> impl DoubleEndedIterator<Item = &Arc<Record>> + ExactSizeIterator {
         self.records.iter()

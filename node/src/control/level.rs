@@ -9,19 +9,22 @@
 
 use tandem_proto::config::v1::Command;
 
-/// What this build knows. 1: everything before nodes could be admitted. 2: admission, rollback and restore, trust, and
-/// levels themselves.
-pub const LEVEL: u32 = 2;
+/// What this build knows. 1: everything before nodes could be admitted. 2: admission, restore, trust, and levels themselves.
+/// 3: histories begin alike, so that a rollback finds the same everywhere.
+pub const LEVEL: u32 = 3;
+/// From here on all histories are the same. A node that was upgraded from 1 tells of what came after its own last snapshot.
+pub(super) const SAME_HISTORY: u32 = 3;
 
 /// The lowest level that applies `command` as it is meant.
 pub(super) fn needed(command: &Command) -> u32 {
-    let of_2 = command.admit
-        || command.raise_level > 0
-        || command.rollback_to.is_some()
-        || command.restore.is_some()
-        || command.trust.is_some();
+    let of_2 = command.admit || command.raise_level > 0 || command.restore.is_some() || command.trust.is_some();
+    let lowest = match (command.rollback_to, of_2) {
+        (Some(_), _) => SAME_HISTORY,
+        (None, true) => 2,
+        (None, false) => 1,
+    };
     // Who cannot apply what comes after a level cannot read a state of that level either.
-    if of_2 { command.raise_level.max(2) } else { 1 }
+    lowest.max(command.raise_level)
 }
 
 /// A level as it was said: builds from before there were levels say nothing.
@@ -58,7 +61,7 @@ mod tests {
             Command { raise_level: LEVEL, ..Command::default() },
             Command { rollback_to: Some(1), ..Command::default() },
         ];
-        assert_eq!(all.each_ref().map(needed), [1, 2, 2, 2]);
+        assert_eq!(all.each_ref().map(needed), [1, 2, LEVEL, 3]);
         assert!(all.iter().all(|c| needed(c) <= LEVEL));
         let next = Command { raise_level: LEVEL + 1, ..Command::default() };
         assert_eq!(needed(&next), LEVEL + 1, "who is below refuses it before it is stored");

@@ -11,12 +11,16 @@ use tandem_proto::raft::v1 as pb;
 use tokio::sync::watch;
 
 use super::clock;
+use super::compaction::Compaction;
+use super::dial::Dial;
 use super::formation::{self, Founding, Start};
 use super::handle::Control;
 use super::machine::Machine;
-use super::network::{self, Dial, Network, Seal};
+use super::network::Network;
 use super::raft::{Raft, Types};
+use super::receiving;
 use super::recent;
+use super::seal::Seal;
 use super::standing::{Member, NodeId, Role, Standing};
 use super::state::State;
 use super::steward;
@@ -43,16 +47,24 @@ pub enum Error {
 pub struct Doors {
     founding: Founding,
     timers: Timers,
+    compaction: Compaction,
     store: Store,
     dial: Dial,
-    raft: network::Service,
+    raft: receiving::Service,
     running: Arc<OnceLock<Control>>,
 }
 
 impl Doors {
     /// Doors to a node that was told `founding`, remembers `store`, and comes to the others by `dial`.
     pub fn new(founding: Founding, timers: Timers, store: Store, dial: Dial) -> Self {
-        Self { founding, timers, store, dial, raft: network::Service::default(), running: Arc::default() }
+        let (compaction, raft) = (Compaction::DEFAULT, receiving::Service::default());
+        Self { founding, timers, compaction, store, dial, raft, running: Arc::default() }
+    }
+
+    /// The same with another compaction of the log.
+    #[must_use]
+    pub fn compacting(self, compaction: Compaction) -> Self {
+        Self { compaction, ..self }
     }
 
     /// Adds the services to a gRPC router.
@@ -91,7 +103,7 @@ impl Doors {
         };
         let (publish, state) = watch::channel(Arc::new(State::default()));
         let machine = Machine::restored(self.store.clone(), publish).map_err(|e| Error::Raft(e.to_string()))?;
-        let config = config(&self.founding.cluster, self.timers).map_err(Error::Raft)?;
+        let config = config(&self.founding.cluster, self.timers, self.compaction).map_err(Error::Raft)?;
         let network = Network { seal: seal.clone(), dial: self.dial.clone() };
         let raft = Raft::new(identity.node, config, network, self.store.clone(), machine)
             .await
@@ -99,7 +111,7 @@ impl Doors {
         let halt = Halt::default();
         let standing = publish_standing(&raft, self.store.clone(), halt.watch());
         let me = Arc::new(identity.clone());
-        self.raft.start(network::Running { raft: raft.clone(), seal, state: state.clone(), halt: halt.clone() });
+        self.raft.start(receiving::Running { raft: raft.clone(), seal, state: state.clone(), halt: halt.clone() });
         if start == Start::Initialize {
             let founders: BTreeMap<NodeId, Member> =
                 identity.founders.into_iter().map(|m| (m.id, wire::member_in(m))).collect();
@@ -167,15 +179,15 @@ impl Doors {
     }
 }
 
-fn config(cluster: &str, timers: Timers) -> Result<Arc<Config>, String> {
+fn config(cluster: &str, timers: Timers, compaction: Compaction) -> Result<Arc<Config>, String> {
     let config = Config {
         cluster_name: cluster.to_owned(),
         heartbeat_interval: millis(timers.heartbeat),
         election_timeout_min: millis(timers.election_min),
         election_timeout_max: millis(timers.lease),
         max_payload_entries: 64,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(1000),
-        max_in_snapshot_log_to_keep: 200,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(compaction.every),
+        max_in_snapshot_log_to_keep: compaction.keep,
         // A returning peer is caught up soon; the default begins at 200 ms.
         backoff: "50ms 100ms 200ms 500ms".to_owned(),
         api_channel_size: Some(1024),

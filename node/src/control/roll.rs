@@ -4,6 +4,11 @@ use std::collections::BTreeSet;
 
 use super::standing::NodeId;
 
+/// How a machine comes back whose number counts no more, with and without certificates.
+pub(super) const COME_BACK: &str = "to come back under a new number: stop tandemd, move its data_dir and node.toml away, on a member \
+    tandemctl token create, and here what that prints (without certificates: only empty data_dir, start tandemd, and on a member \
+    tandemctl node add NAME --address HOST:PORT)";
+
 /// The roll of a cluster; part of its state, the same on every node after the same log entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roll {

@@ -66,7 +66,7 @@ pub enum Refusal {
     #[error("{0} has not caught up with the log; see that it runs, then ask again: tandemctl node ls")]
     Behind(String),
     /// Somebody must vote.
-    #[error("{0} is the last voter; add another one first: tandemctl node add NAME --address HOST:PORT")]
+    #[error("{0} is the last voter; let another one join first: tandemctl token create")]
     Last(String),
 }
 

@@ -217,6 +217,7 @@ impl State {
         }
         if command.raise_level > 0 {
             self.level = self.level.max(command.raise_level);
+            self.history.begin_with(command.history_from);
             return Outcome::Done { revision: self.revision };
         }
         if trust.is_some() && command.edits.is_empty() {
@@ -248,6 +249,7 @@ impl State {
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     //! Golden scripts: `scripts/*.txt`. A line `> [id=ID] [expect=N] [back=N] edit; edit` is applied; what follows is what came of it.
+    //! `> upgraded`: it was restarted from the snapshot of a build that knew no history.
     //! `UPDATE_SCRIPTS=1 cargo test` writes what comes of it now.
 
     use std::fmt::Write as _;
@@ -273,6 +275,37 @@ mod tests {
         }
         let updated = std::env::var_os("UPDATE_SCRIPTS").is_some();
         assert!(updated || ran >= 5, "the scripts are not where they are looked for");
+    }
+
+    #[test]
+    fn after_a_raise_all_nodes_go_back_to_the_same() {
+        let edits = |words: &str| command(words);
+        let told = [
+            edits("add-upstream a"),
+            edits("add-upstream b"),
+            edits("add-backend a 10.0.0.1:80"),
+            edits("rm-upstream b"),
+        ];
+        // Upgraded after so many changes each: what came before is in the snapshot of the older build, without its history.
+        let mut nodes = [0, 1, 3].map(|upgraded| {
+            let mut state = State::default();
+            for (n, command) in told.iter().enumerate() {
+                if n == upgraded {
+                    state.history = History::default();
+                }
+                state.apply(command);
+            }
+            state
+        });
+        assert_ne!(nodes[0], nodes[1], "that is what the raise mends");
+        let from = nodes.iter().map(|n| n.history.begins_with(n.revision)).max().unwrap();
+        let raise = Command { raise_level: 3, history_from: from, ..Command::default() };
+        let back = Command { rollback_to: Some(from - 1), ..Command::default() };
+        let too_far = Command { rollback_to: Some(from - 2), ..Command::default() };
+        let outcomes = nodes.each_mut().map(|n| [&raise, &too_far, &back].map(|command| n.apply(command)));
+        assert!(outcomes.iter().all(|o| *o == outcomes[0]), "{outcomes:?}");
+        assert!(matches!(outcomes[0][1], Outcome::Refused { .. }) && outcomes[0][2] == Outcome::Done { revision: 5 });
+        assert!(nodes.iter().all(|n| *n == nodes[0]));
     }
 
     fn play(script: &str) -> String {
@@ -303,6 +336,8 @@ mod tests {
                 writeln!(out, "  members {members} removed {removed} next {}", state.roll.next()).unwrap();
             } else if let Some(ids) = line.strip_prefix("> members ") {
                 state.roll.members_are(ids.split_whitespace().map(|id| id.parse::<u64>().unwrap()));
+            } else if line == "> upgraded" {
+                state.history = History::default();
             } else if let Some(words) = line.strip_prefix("> ") {
                 match state.apply(&command(words)) {
                     Outcome::Done { revision } => writeln!(out, "  done: revision {revision}").unwrap(),
@@ -355,7 +390,11 @@ mod tests {
         }
         match rest.split_once(' ') {
             None if rest == "admit" => return Command { admit: true, ..command },
-            Some(("raise", level)) => return Command { raise_level: level.parse().unwrap(), ..command },
+            Some(("raise", level)) => {
+                let (level, from) = level.split_once(" from=").unwrap_or((level, "0"));
+                let (raise_level, history_from) = (level.parse().unwrap(), from.parse().unwrap());
+                return Command { raise_level, history_from, ..command };
+            }
             _ => {}
         }
         command.edits =

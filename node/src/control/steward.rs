@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::asking;
 use super::handle::{Control, Error};
-use super::level::{LEVEL, common, needed, said};
+use super::level::{LEVEL, SAME_HISTORY, common, needed, said};
 use super::standing::Member;
 
 /// How soon the leader looks whether a newcomer has caught up.
@@ -73,16 +73,29 @@ impl Control {
         let here = self.here();
         let others: Vec<Member> = here.members.values().filter(|m| m.id != here.me).cloned().collect();
         let answers = join_all(others.iter().map(|m| asking::probe(&self.dial, &m.address, &self.identity))).await;
-        let said_by =
-            |(m, answer): (&Member, Result<pb::ProbeReply, String>)| (m.name.clone(), answer.map(|r| r.level));
-        let (lowest, old) = common(self.now().level, others.iter().zip(answers).map(said_by));
-        let command = Command { raise_level: lowest, ..Command::default() };
+        let now = self.now();
+        let own = now.history.begins_with(now.revision);
+        let history_from = answers.iter().flatten().map(|reply| reply.history_from).fold(own, u64::max);
+        let (lowest, old) = common(now.level, others.iter().zip(answers).map(|(m, answer)| said_by(m, answer)));
+        // Whatever a node forgets by that, another has never known.
+        let history_from = if lowest >= SAME_HISTORY { history_from } else { 0 };
+        let command = Command { raise_level: lowest, history_from, ..Command::default() };
         let level = needed(&command);
         // To say a level takes one, too.
         if lowest > said(self.now().level) && lowest >= level {
             self.write(Command { level, ..command }).await?;
-            tracing::info!(level = lowest, "every member knows this level");
+            tracing::info!(level = lowest, history_from, "every member knows this level");
         }
         if old.is_empty() { Ok(()) } else { Err(Error::Old { needed: LEVEL, old: old.join(", ") }) }
+    }
+}
+
+/// The level of one who was asked. One that does not take part yet cannot tell where its history begins.
+fn said_by(member: &Member, answer: Result<pb::ProbeReply, String>) -> (String, Result<u32, String>) {
+    match answer {
+        Ok(reply) if reply.level >= SAME_HISTORY && reply.history_from == 0 => {
+            (format!("{}, which does not take part now", member.name), Ok(SAME_HISTORY - 1))
+        }
+        answer => (member.name.clone(), answer.map(|reply| reply.level)),
     }
 }

@@ -1,9 +1,10 @@
-//! Everything consensus must not forget: vote and log in one redb file, snapshots beside it, behind one writer.
+//! Everything consensus must not forget: vote and log in one redb file behind one writer, snapshots beside it.
 //!
 //! Vote and log are written in the order they were given and acknowledged after the fsync, never before. The first write
 //! that fails is the last: everything after it is refused, and consensus stops on this node. A store that does not check
 //! opens all the same, with what its newest whole snapshot says: enough to serve traffic, and [`Store::unfit`] to vote.
 
+mod album;
 mod boot;
 mod mark;
 mod records;
@@ -25,7 +26,9 @@ use super::raft::{Entry, LogId, Types, Vote};
 use super::timings::Timings;
 use super::wire;
 
+use album::{Album, Shot};
 use boot::Unfit;
+use writer::Pen;
 
 pub use writer::Writer;
 
@@ -84,15 +87,13 @@ pub(super) enum Op {
     Truncate(u64),
     /// Removes the log up to and with this index.
     Purge(u64),
-    /// The newest snapshot from now on.
-    Snapshot(Box<pb::SnapshotFile>),
 }
 
 /// Who waits for the fsync.
 pub(super) enum Waiter {
     Raft(IOFlushed<Types>),
     Caller(oneshot::Sender<io::Result<()>>),
-    /// Nobody waits, but it is written like everything else.
+    /// Nobody waits: it is written with what comes next.
     Nobody,
 }
 
@@ -106,18 +107,19 @@ struct Job {
 pub struct Store {
     kept: Arc<Mutex<Kept>>,
     jobs: mpsc::UnboundedSender<Job>,
+    shots: mpsc::UnboundedSender<Shot>,
     timings: Arc<Timings>,
 }
 
 impl Store {
-    /// Opens or makes the store in `dir`, checks every page and record, and starts the writer thread.
+    /// Opens or makes the store in `dir`, checks every page and record, and starts its threads.
     ///
     /// # Errors
     /// If it cannot be opened, or was written by a newer version.
     pub fn open(dir: &Path) -> Result<Self, Error> {
         let cannot = |e: io::Error| Error::Open { path: dir.to_owned(), why: e.to_string() };
         let (store, writer) = Self::on(Directory::new(dir).map_err(cannot)?, dir)?;
-        std::thread::Builder::new().name("store".into()).spawn(move || writer.run()).map_err(cannot)?;
+        writer.start().map_err(cannot)?;
         Ok(store)
     }
 
@@ -126,15 +128,19 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn on<D: Disk>(disk: D, dir: &Path) -> Result<(Self, Writer<D>), Error> {
-        let (books, kept, failed) = match boot::boot(&disk, dir) {
-            Ok((books, kept)) => (Some(books), kept, None),
+        let (books, kept) = match boot::boot(&disk, dir) {
+            Ok((books, kept)) => (Some(books), kept),
             Err(Unfit::Refused(e)) => return Err(e),
-            Err(Unfit::MustNotVote(why)) => (None, boot::salvaged(&disk, why.clone()), Some(why)),
+            Err(Unfit::MustNotVote(why)) => (None, boot::salvaged(&disk, why)),
         };
         let (jobs, inbox) = mpsc::unbounded_channel();
-        let store = Self { kept: Arc::new(Mutex::new(kept)), jobs, timings: Arc::default() };
-        let (kept, timings) = (Arc::clone(&store.kept), store.timings());
-        Ok((store, Writer { disk, dir: dir.to_owned(), books, inbox, failed, kept, timings }))
+        let (shots, shot) = mpsc::unbounded_channel();
+        let store = Self { kept: Arc::new(Mutex::new(kept)), jobs, shots, timings: Arc::default() };
+        let (dir, kept) = (dir.to_owned(), || Arc::clone(&store.kept));
+        let jobs = store.jobs.downgrade();
+        let album = Album { disk: Arc::new(disk), dir: dir.clone(), inbox: shot, jobs, kept: kept() };
+        let pen = Pen { dir, books, inbox, later: Vec::new(), kept: kept(), timings: store.timings() };
+        Ok((store, Writer { pen, album }))
     }
 
     /// Why this node must not vote, if it must not: it may have forgotten what it promised, or cannot write down what it would.
@@ -195,7 +201,8 @@ impl Store {
         Ok(())
     }
 
-    /// What is known to be committed: a node that restarts and finds no leader serves its config up to here.
+    /// What is known to be committed: a node that restarts and finds no leader serves its config up to here. It goes to disk
+    /// with what comes next, or a moment later.
     pub(super) fn save_committed(&self, committed: LogId) {
         self.kept().committed = Some(committed);
         self.submit(vec![Op::Meta(COMMITTED, wire::log_id_out(&committed).encode_to_vec())], Waiter::Nobody);
@@ -212,16 +219,22 @@ impl Store {
     }
 
     pub(super) async fn save_snapshot(&self, meta: pb::SnapshotMeta, data: Vec<u8>) -> io::Result<()> {
-        let file = pb::SnapshotFile {
-            format: FORMAT,
-            identity: self.identity(),
-            meta: Some(meta.clone()),
-            state: data.clone(),
-        };
-        self.write(vec![Op::Snapshot(Box::new(file))]).await?;
-        self.kept().snapshot = Some((meta, Arc::new(data)));
-        Ok(())
+        let (done, safe) = oneshot::channel();
+        let ended = || io::Error::other("the store's album has ended");
+        self.shots.send(Shot { meta, state: Arc::new(data), done }).map_err(|_| ended())?;
+        safe.await.map_err(|_| ended())?
     }
+}
+
+/// Nothing is written any more: the first write that fails is the last. Says so to whoever asks, and once in the log.
+fn give_up(kept: &Mutex<Kept>, dir: &Path, e: &dyn std::error::Error) -> io::Error {
+    let why = boot::no_writes(dir, e);
+    let mut kept = locked(kept);
+    if kept.unfit.is_none() {
+        tracing::error!("consensus stops on this node, traffic goes on: {why}");
+        kept.unfit = Some(why.clone());
+    }
+    io::Error::other(why)
 }
 
 fn locked(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::asking;
 use super::handle::Control;
+use super::roll::COME_BACK;
 use super::wire;
 
 /// From one question to the next.
@@ -79,15 +80,14 @@ pub(super) async fn ask(control: Control, halt: Halt) {
 /// What another member's answer means for this one.
 fn verdict(me: &pb::Identity, reply: &pb::ProbeReply) -> Option<String> {
     let theirs = reply.identity.as_ref().filter(|i| i.cluster_id == me.cluster_id)?;
-    let again = "to come back, stop tandemd, empty data_dir and join again under a new number";
     if theirs.epoch > me.epoch {
         return Some(format!(
-            "the cluster was formed anew without this node (force-quorum, epoch {}; this node is of {}); {again}",
+            "the cluster was formed anew without this node (force-quorum, epoch {}; this node is of {}); {COME_BACK}",
             theirs.epoch, me.epoch
         ));
     }
     (reply.removed && theirs.epoch == me.epoch).then(|| {
-        format!("{} says that this node, number {}, was removed from the cluster; {again}", reply.name, me.node)
+        format!("{} says that this node, number {}, was removed from the cluster; {COME_BACK}", reply.name, me.node)
     })
 }
 

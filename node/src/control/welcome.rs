@@ -10,7 +10,7 @@ use super::asking::LEADER;
 use super::formation::Founding;
 use super::handle::{Control, Error};
 use super::level::{LEVEL, said};
-use super::network::Sender;
+use super::receiving::Sender;
 use super::store::Store;
 
 /// The service of the node port.
@@ -32,7 +32,8 @@ impl pb::formation_server::Formation for Service {
             return Err(Status::unavailable("its disk does not work; see its log"));
         }
         let ours = identity.as_ref().is_some_and(|i| !ask.cluster_id.is_empty() && i.cluster_id == ask.cluster_id);
-        let removed = ours && self.running.get().is_some_and(|control| control.now().roll.is_removed(ask.node));
+        let now = self.running.get().map(Control::now);
+        let removed = ours && now.as_ref().is_some_and(|state| state.roll.is_removed(ask.node));
         Ok(Response::new(pb::ProbeReply {
             cluster: self.founding.cluster.clone(),
             name: self.founding.name.clone(),
@@ -42,6 +43,7 @@ impl pb::formation_server::Formation for Service {
             lease_ms: self.founding.lease_ms(),
             removed,
             level: LEVEL,
+            history_from: now.map_or(0, |state| state.history.begins_with(state.revision)),
         }))
     }
 

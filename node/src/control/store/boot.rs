@@ -93,14 +93,15 @@ fn begins_here<D: Disk>(disk: &D, file: &D::File, found: Found, dir: &Path) -> R
 
 /// Makes a store of this format from an empty one, or from one of format 1, whose snapshot was two records.
 fn take_over<D: Disk>(disk: &D, books: &mut Books<D>, records: &mut Records) -> Result<(), Failed> {
-    let snapshot = records.old_snapshot.take().map(|(meta, state)| {
+    if let Some((meta, state)) = records.old_snapshot.take() {
         let identity = records.kept.identity.clone();
-        Op::Snapshot(Box::new(pb::SnapshotFile { format: FORMAT, identity, meta: Some(meta), state }))
-    });
+        let file = pb::SnapshotFile { format: FORMAT, identity, meta: Some(meta), state };
+        records.snapshot = Some(snapshots::put(disk, &file)?);
+    }
+    let name = records.snapshot.iter().map(|name| Op::Meta(records::SNAPSHOT, name.clone().into_bytes()));
     let format = Op::Meta(records::FORMAT_KEY, FORMAT.to_le_bytes().to_vec());
-    let forget = [Op::Forget(records::OLD_HEAD), Op::Forget(records::OLD_DATA)];
-    let name = books.write(disk, snapshot.iter().chain([&format]).chain(&forget))?;
-    records.snapshot = name;
+    let ops: Vec<Op> = name.chain([format, Op::Forget(records::OLD_HEAD), Op::Forget(records::OLD_DATA)]).collect();
+    books.write(ops.iter())?;
     if records.format.is_some() {
         tracing::info!(
             "the store was of format 1 and is of format {FORMAT} now; older versions do not read it any more"

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod beside;
 mod crashes;
 mod damage;
 mod formats;
