@@ -14,6 +14,7 @@ use super::clock;
 use super::compaction::Compaction;
 use super::dial::Dial;
 use super::formation::{self, Founding, Start};
+use super::handed::Handed;
 use super::handle::Control;
 use super::machine::Machine;
 use super::network::Network;
@@ -109,9 +110,16 @@ impl Doors {
             .await
             .map_err(|e| Error::Raft(e.to_string()))?;
         let halt = Halt::default();
-        let standing = publish_standing(&raft, self.store.clone(), halt.watch());
+        let handed = Handed::default();
+        let standing = publish_standing(&raft, self.store.clone(), handed.clone(), halt.watch());
         let me = Arc::new(identity.clone());
-        self.raft.start(receiving::Running { raft: raft.clone(), seal, state: state.clone(), halt: halt.clone() });
+        self.raft.start(receiving::Running {
+            raft: raft.clone(),
+            seal,
+            state: state.clone(),
+            halt: halt.clone(),
+            handed,
+        });
         if start == Start::Initialize {
             let founders: BTreeMap<NodeId, Member> =
                 identity.founders.into_iter().map(|m| (m.id, wire::member_in(m))).collect();
@@ -219,17 +227,18 @@ async fn end_when_halted(control: Control, mut halted: watch::Receiver<Option<Ha
 fn publish_standing(
     raft: &Raft,
     store: Store,
+    handed: Handed,
     mut halted: watch::Receiver<Option<Halted>>,
 ) -> watch::Receiver<Standing> {
     let mut metrics = raft.metrics();
-    let (publish, standing) = watch::channel(look(&metrics.borrow_watched().clone(), &store));
+    let (publish, standing) = watch::channel(look(&metrics.borrow_watched().clone(), &store, &handed));
     tokio::spawn(async move {
         loop {
             let ended = tokio::select! {
                 changed = metrics.changed() => changed.is_err(),
                 _ = halted.changed() => false,
             };
-            let mut now = look(&metrics.borrow_watched().clone(), &store);
+            let mut now = look(&metrics.borrow_watched().clone(), &store, &handed);
             if let Some(halted) = halted.borrow().clone() {
                 (now.fatal, now.removed) = (Some(halted.why), halted.removed);
             }
@@ -242,7 +251,7 @@ fn publish_standing(
     standing
 }
 
-fn look(m: &openraft::RaftMetrics<Types>, store: &Store) -> Standing {
+fn look(m: &openraft::RaftMetrics<Types>, store: &Store, handed: &Handed) -> Standing {
     let leads = m.state == ServerState::Leader && m.vote.committed;
     let membership = m.membership_config.membership();
     Standing {
@@ -252,6 +261,11 @@ fn look(m: &openraft::RaftMetrics<Types>, store: &Store) -> Standing {
         quorum_acked: m.last_quorum_acked.as_ref().filter(|_| leads).and_then(|at| std_instant(at)),
         // The first entry of a term is the leader's own: once that is applied, all before it is.
         caught_up: leads && m.last_applied.as_ref().is_some_and(|id| id.leader_id == m.vote.leader_id),
+        // A witness hands over at once, and not because whoever held before has let go.
+        handed_over: handed
+            .led_to(m.current_term)
+            .and_then(|from| membership.get_node(&from))
+            .is_some_and(|from| leads && from.role == Role::Proxy),
         applied: m.last_applied.as_ref().map_or(0, |id| id.index),
         members: Arc::new(membership.nodes().map(|(id, node)| (*id, node.clone())).collect()),
         voters: Arc::new(membership.voter_ids().collect()),

@@ -9,6 +9,7 @@ mod dial;
 mod disk;
 mod force;
 mod formation;
+mod handed;
 mod handle;
 pub mod history;
 mod inspect;

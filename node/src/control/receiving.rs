@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::handed::Handed;
 use super::network::MAX_MESSAGE;
 use super::raft::{Raft, Snapshot};
 use super::seal::Seal;
@@ -36,6 +37,7 @@ pub(super) struct Running {
     pub(super) seal: Seal,
     pub(super) state: watch::Receiver<Arc<State>>,
     pub(super) halt: Halt,
+    pub(super) handed: Handed,
 }
 
 impl Running {
@@ -125,9 +127,11 @@ impl pb::raft_server::Raft for Service {
     async fn transfer(&self, request: Request<pb::TransferRequest>) -> Result<Response<pb::TransferReply>, Status> {
         let sender = sender(&request);
         let message = request.into_inner();
-        let raft = self.raft(message.envelope.as_ref(), sender)?;
-        let reply =
-            raft.handle_transfer_leader(wire::transfer_in(message).map_err(malformed)?).await.map_err(failed)?;
+        let running = self.running(message.envelope.as_ref(), sender)?;
+        let message = wire::transfer_in(message).map_err(malformed)?;
+        // Before the election it starts: whoever sees this node lead must see why.
+        running.handed.by(message.from_leader().leader_id);
+        let reply = running.raft.handle_transfer_leader(message).await.map_err(failed)?;
         Ok(Response::new(wire::transfer_reply_out(reply)))
     }
 

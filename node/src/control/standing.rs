@@ -40,6 +40,8 @@ pub struct Standing {
     pub quorum_acked: Option<Instant>,
     /// While this node leads: it has applied everything that was committed before its term.
     pub caught_up: bool,
+    /// While this node leads: its predecessor handed over, which it does only after it let go of everything.
+    pub handed_over: bool,
     /// Index of the last applied log entry.
     pub applied: u64,
     /// Everyone in the cluster.
