@@ -1,6 +1,7 @@
 //! tandemd: arguments, config, run, exit code.
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,7 +9,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tandem_node::begin::{self, Begun};
 use tandem_node::config::NodeFile;
-use tandem_node::{demo, logs, node, secrets};
+use tandem_node::{demo, logs, node, secrets, vip};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Sessions come and go for months: what they leave must be given back, and small things must lie close together.
@@ -73,6 +74,9 @@ enum Command {
     },
     /// A cluster on loopback to look at and to break. Needs no root and no docker.
     Demo(demo::Args),
+    /// Takes addresses off when tandemd cannot. Started by tandemd itself, never by people.
+    #[command(hide = true)]
+    Guard,
     /// A backend that echoes WebSocket messages, for demos and drills.
     Echo {
         /// Where to listen.
@@ -98,6 +102,7 @@ fn main() -> ExitCode {
         Command::Check { file } => NodeFile::read(&file).map(drop).map_err(Into::into),
         Command::Secret { file } => secret(file.as_deref()),
         Command::ForceQuorum { config, dead, i_know: _ } => force_quorum(&config, &dead),
+        Command::Guard => guard(),
         Command::Demo(args) => log(logs::Format::Text, logs::DEFAULT).and_then(|_log| demo::run(args)),
         Command::Echo { listen, name } => log(logs::Format::Text, logs::DEFAULT).and_then(|_log| echo(listen, name)),
     };
@@ -189,6 +194,11 @@ fn secret(file: Option<&Path>) -> anyhow::Result<()> {
         None => print!("{}", *secrets::fresh()?),
     }
     Ok(())
+}
+
+fn guard() -> anyhow::Result<()> {
+    let channel = std::io::stdin().as_fd().try_clone_to_owned()?;
+    vip::guard(channel).context("no guard")
 }
 
 fn echo(listen: SocketAddr, name: String) -> anyhow::Result<()> {

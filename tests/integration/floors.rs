@@ -26,7 +26,7 @@ const FLOORS: [(&str, u8); 13] = [
 const STRANGERS: [(&str, &str); 1] = [("proxy", "control")];
 
 /// Rooms whose time and chance are arguments.
-const PURE: [&str; 32] = [
+const PURE: [&str; 37] = [
     "admin/status.rs",
     "control/history.rs",
     "control/level.rs",
@@ -35,7 +35,12 @@ const PURE: [&str; 32] = [
     "control/state.rs",
     "control/standing.rs",
     "control/trust.rs",
+    "vip/arp.rs",
+    "vip/guard/book.rs",
+    "vip/guard/words.rs",
     "vip/lease.rs",
+    "vip/neighbour.rs",
+    "vip/proof.rs",
     "proxy/rewrite.rs",
     "proxy/route.rs",
     "proxy/balance/affinity.rs",

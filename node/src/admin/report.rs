@@ -45,6 +45,7 @@ pub(super) fn report(
     if let Some(plane) = &rooms.plane {
         report.certificates = sealing::reports(secrets, &state.config);
         report.held = plane.keeper.held().borrow().iter().map(ToString::to_string).collect();
+        report.vip_trouble = plane.keeper.trouble().unwrap_or_default();
         let seen = plane.proxy.report();
         report.sessions = seen.sessions;
         report.drain_left_ms = seen.drain_left.map(millis);

@@ -121,6 +121,9 @@ pub(super) fn warnings(g: &Gathered<'_>) -> Vec<String> {
         if r.draining && !r.removed {
             all.push(format!("{0} takes no new clients: tandemctl node resume {0}, or end it", name(n)));
         }
+        if !r.vip_trouble.is_empty() {
+            all.push(format!("{}: {}", name(n), r.vip_trouble));
+        }
         if n.lagging {
             all.push(format!(
                 "{} is {} behind (revision {}): see its log",

@@ -88,6 +88,14 @@ fn traffic(plane: &Plane, page: &mut Page<'_>) -> fmt::Result {
     plane.proxy.counted(page)?;
     let held = plane.keeper.held().borrow().iter().map(|ip| (vec![("address", ip.to_string())], 1.0)).collect();
     page.gauge("vip_held", "1 for each virtual address this node holds.", held)?;
+    let trouble = plane.keeper.trouble().is_some().into();
+    page.gauge(
+        "vip_trouble",
+        "1 while something is wrong with how addresses are kept; see status.",
+        vec![(vec![], trouble)],
+    )?;
+    let conflicts = vec![(vec![], plane.keeper.notes().conflicts)];
+    page.counter("vip_conflicts", "How often another machine said to have an address of this node.", conflicts)?;
     let mut listeners = Vec::new();
     for l in &seen.listeners {
         let is = match l.state {

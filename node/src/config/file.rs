@@ -81,12 +81,13 @@ impl std::fmt::Display for Profile {
 /// How this node comes to have a virtual address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Provider {
-    /// On a network interface, through the kernel; neighbours are told by ARP. Needs CAP_NET_ADMIN and CAP_NET_RAW.
+    /// On a network interface, through the kernel; neighbours are told by ARP or neighbour discovery. Needs CAP_NET_ADMIN and CAP_NET_RAW.
     Linux {
         /// Its name, e.g. `eth0`.
         interface: String,
     },
-    /// The machine has the address already (loopback); the listener is bound only while it is held. Needs no right.
+    /// The machine has the address already (loopback); the listener is bound only while it is held. Needs no right, and has
+    /// no guard: a stopped process keeps what it has bound.
     Bind,
     /// This node never holds anything.
     None,

@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Everything but [`Error::Unanswered`] and [`Error::Stopped`] is for the operator to mend.
+/// Everything but [`Error::Unanswered`], [`Error::GuardSilent`] and [`Error::Stopped`] is for the operator to mend.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The interface named in `node.toml` does not exist on this machine (any more).
@@ -47,6 +47,30 @@ pub enum Error {
         /// How long was waited.
         after: Duration,
     },
+    /// The guard does not answer; it is replaced if it stays so.
+    #[error(
+        "the guard of the virtual addresses (this program again, as `tandemd guard`) did not answer within {after:?}; what it \
+         had to say is on stderr"
+    )]
+    GuardSilent {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// No guard answers, and nothing is held without one.
+    #[error(
+        "no guard of the virtual addresses has answered for {after:?}, and nothing is held without one: this machine is out \
+         of CPU or memory, or something stops its processes"
+    )]
+    Unguarded {
+        /// For how long.
+        after: Duration,
+    },
+    /// The guard process cannot be started.
+    #[error(
+        "cannot start the guard of the virtual addresses (this program again, as `tandemd guard`): {0}. Raise the limits on \
+         processes and memory; it needs /proc"
+    )]
+    NoGuard(#[source] io::Error),
     /// An address could not be taken off the interface: nobody else may claim it now.
     #[error(
         "could not take {addresses:?} off the interface within {after:?}: do not move them. The kernel drops them by \
@@ -69,6 +93,6 @@ pub enum Error {
 impl Error {
     /// Whether the request may have been done nevertheless, or may be done if asked again.
     pub(super) fn in_doubt(&self) -> bool {
-        matches!(self, Self::Unanswered { .. })
+        matches!(self, Self::Unanswered { .. } | Self::GuardSilent { .. })
     }
 }

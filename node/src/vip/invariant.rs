@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::lease::{Action, CLAIM_AGAIN_MAX, Ended, Holding, View};
+use super::lease::{Action, CLAIM_AGAIN_MAX, Ended, Holding, News, View};
 
 const START: Duration = Duration::from_secs(3600);
 
@@ -16,12 +16,13 @@ const START: Duration = Duration::from_secs(3600);
 enum Event {
     Later(u64),
     Acked { ago: u64 },
-    Elected { caught_up: bool },
+    Elected { caught_up: bool, vacated: bool },
     Lost,
     Wanted(u8),
     Release(u64),
     Kernel(Ended),
     Slow(u64),
+    Heard(News),
     Stop,
 }
 
@@ -31,13 +32,24 @@ fn event() -> impl Strategy<Value = Event> {
         8 => (0_u64..120).prop_map(Event::Later),
         1 => (0_u64..4000).prop_map(Event::Later),
         8 => (0_u64..300).prop_map(|ago| Event::Acked { ago }),
-        2 => any::<bool>().prop_map(|caught_up| Event::Elected { caught_up }),
+        2 => any::<(bool, bool)>().prop_map(|(caught_up, vacated)| Event::Elected { caught_up, vacated }),
         1 => Just(Event::Lost),
         2 => (0_u8..8).prop_map(Event::Wanted),
         1 => (0_u64..1000).prop_map(Event::Release),
         2 => ended.prop_map(Event::Kernel),
         1 => (0_u64..40).prop_map(Event::Slow),
+        2 => news().prop_map(Event::Heard),
         1 => prop_oneof![20 => Just(Event::Later(1)), 1 => Just(Event::Stop)],
+    ]
+}
+
+fn news() -> impl Strategy<Value = News> {
+    let address = || (0_u8..4).prop_map(|i| IpAddr::from([10, 0, 0, 100 + i]));
+    prop_oneof![
+        Just(News::Guard),
+        Just(News::Carries),
+        address().prop_map(News::Gone),
+        address().prop_map(|address| News::Rival(address, [2, 0, 0, 0, 0, 9])),
     ]
 }
 
@@ -60,7 +72,7 @@ impl World {
     fn new() -> Self {
         let now = Instant::now() + START;
         Self {
-            view: View { now, term: 1, fence: None, caught_up: false, wanted: addresses(1) },
+            view: View { now, term: 1, fence: None, caught_up: false, wanted: addresses(1), vacated: false },
             lease: Duration::from_millis(240),
             kernel: Ended::Well,
             slow: Duration::ZERO,
@@ -78,8 +90,9 @@ impl World {
                 view.fence = view.fence.max(Some(view.now - Duration::from_millis(*ago) + self.lease));
             }
             Event::Acked { .. } => {}
-            Event::Elected { caught_up } => {
+            Event::Elected { caught_up, vacated } => {
                 view.term += 1;
+                view.vacated = *vacated;
                 view.caught_up = *caught_up;
                 view.fence = Some(view.now + self.lease);
             }
@@ -88,6 +101,7 @@ impl World {
             Event::Release(ms) => self.holding.release(view.term, view.now + Duration::from_millis(*ms)),
             Event::Kernel(ended) => self.kernel = *ended,
             Event::Slow(ms) => self.slow = Duration::from_millis(*ms),
+            Event::Heard(news) => drop(self.holding.heard(news, Duration::from_millis(300), view.now)),
             Event::Stop => self.holding.stop(),
         }
     }
@@ -116,6 +130,9 @@ impl World {
                     if self.kernel == Ended::Well {
                         self.interface.remove(address);
                     }
+                }
+                Action::Probe(address) => {
+                    assert!(self.may() && !held.contains(address), "{action:?} without need");
                 }
                 Action::Add(address) | Action::Renew(address) => {
                     assert!(self.may(), "{action:?} without a lease");

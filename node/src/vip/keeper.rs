@@ -12,14 +12,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::hands::{Hands, Provided};
-use super::lease::{Action, Ended, Holding, View, Why};
-use super::{Error, owner, priority};
+use super::lease::{Action, Ended, Holding, News, View, Why};
+use super::{Error, ethernet, owner, priority};
 use crate::config::Provider;
 use crate::control::state::State;
 use crate::control::{Standing, now};
 
 /// How late a wake-up may be before it is worth a warning: the margin of the lease is there for this.
 const LATE: Duration = Duration::from_millis(20);
+/// A rival is spoken of for so long.
+const RECENT: Duration = Duration::from_secs(60);
 /// A removal that was asked for and is not done by then is reported as not done.
 const GIVE_UP: Duration = Duration::from_secs(1);
 
@@ -46,6 +48,29 @@ pub struct Released {
 pub struct Keeper {
     commands: mpsc::Sender<Command>,
     held: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
+    notes: watch::Receiver<Notes>,
+}
+
+/// What an operator should know of the keeping, beside what is held.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// What is wrong with the hands, in words.
+    pub trouble: Option<String>,
+    /// How often somebody else said to have an address of this node.
+    pub conflicts: u64,
+    /// Who did last.
+    pub rival: Option<Rival>,
+}
+
+/// Somebody who said to have an address of this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rival {
+    /// The address.
+    pub address: IpAddr,
+    /// Its Ethernet address.
+    pub mac: String,
+    /// When it was last heard.
+    pub heard: Instant,
 }
 
 #[derive(Debug)]
@@ -106,13 +131,33 @@ pub fn attend<H: Hands>(
 fn handle() -> (Keeper, mpsc::Receiver<Command>, Published) {
     let (commands, inbox) = mpsc::channel(8);
     let (publish, held) = watch::channel(Arc::default());
-    (Keeper { commands, held }, inbox, Published(publish))
+    let (tell, notes) = watch::channel(Notes::default());
+    (Keeper { commands, held, notes }, inbox, Published { held: publish, notes: tell })
 }
 
 impl Keeper {
     /// What this node holds now.
     pub fn held(&self) -> watch::Receiver<Arc<BTreeSet<IpAddr>>> {
         self.held.clone()
+    }
+
+    /// What is wrong with the keeping, in words; `None`: nothing.
+    pub fn trouble(&self) -> Option<String> {
+        let notes = self.notes();
+        let rival = notes.rival.filter(|rival| now().saturating_duration_since(rival.heard) < RECENT);
+        notes.trouble.or_else(|| {
+            rival.map(|rival| {
+                format!(
+                    "vip_conflict: {} says that it has {} too: find it, and take the address from it",
+                    rival.mac, rival.address
+                )
+            })
+        })
+    }
+
+    /// What an operator should know beside what is held.
+    pub fn notes(&self) -> Notes {
+        self.notes.borrow().clone()
     }
 
     /// First step of a planned move: takes everything off and returns when it is gone. Nothing is claimed again for
@@ -142,14 +187,27 @@ impl Keeper {
 }
 
 /// What clients of this room see. Whatever ends the loop, a panic too, withdraws everything.
-struct Published(watch::Sender<Arc<BTreeSet<IpAddr>>>);
+struct Published {
+    held: watch::Sender<Arc<BTreeSet<IpAddr>>>,
+    notes: watch::Sender<Notes>,
+}
 
 impl Published {
     fn set(&self, held: BTreeSet<IpAddr>) {
-        self.0.send_if_modified(|current| {
+        self.held.send_if_modified(|current| {
             let changed = **current != held;
             if changed {
                 *current = Arc::new(held);
+            }
+            changed
+        });
+    }
+
+    fn note(&self, notes: &Notes) {
+        self.notes.send_if_modified(|current| {
+            let changed = current != notes;
+            if changed {
+                current.clone_from(notes);
             }
             changed
         });
@@ -170,6 +228,7 @@ struct Loop<H> {
     state: watch::Receiver<Arc<State>>,
     inbox: mpsc::Receiver<Command>,
     published: Published,
+    notes: Notes,
     /// Addresses of the config that were looked at for leftovers.
     cleared: BTreeSet<IpAddr>,
     releases: Vec<oneshot::Sender<()>>,
@@ -199,6 +258,7 @@ impl<H: Hands> Loop<H> {
             state,
             inbox,
             published,
+            notes: Notes::default(),
             cleared: BTreeSet::new(),
             releases: Vec::new(),
             stopping: None,
@@ -210,7 +270,10 @@ impl<H: Hands> Loop<H> {
             self.clear_leftovers().await;
             let view = self.look();
             let action = self.holding.decide(&view);
+            self.fence(&action, &view);
             self.published.set(self.holding.held());
+            self.notes.trouble = self.hands.trouble();
+            self.published.note(&self.notes);
             if self.holding.present().is_empty() {
                 for done in self.releases.drain(..) {
                     // Whoever asked may have given up by now.
@@ -235,10 +298,21 @@ impl<H: Hands> Loop<H> {
             term: standing.term,
             fence: standing.lease_end(self.settings.lease).and_then(|end| end.checked_sub(self.settings.margin)),
             caught_up: standing.caught_up,
+            // Without a network there is nobody to ask.
+            vacated: standing.handed_over || !matches!(self.settings.provider, Provider::Linux { .. }),
             wanted: match self.settings.provider {
                 Provider::None => BTreeSet::new(),
                 Provider::Linux { .. } | Provider::Bind => owner::mine(&standing, &state),
             },
+        }
+    }
+
+    /// The hands hear of each end before they add what it is for, and whenever it moves.
+    fn fence(&mut self, action: &Action, view: &View) {
+        let Some(until) = view.fence else { return };
+        let added = if let Action::Add(address) = action { Some(*address) } else { None };
+        for address in self.holding.held().into_iter().chain(added) {
+            self.hands.fence(address, until);
         }
     }
 
@@ -282,6 +356,7 @@ impl<H: Hands> Loop<H> {
             command = self.inbox.recv() => self.obey(command),
             changed = self.standing.changed() => if changed.is_err() { self.stop(None) },
             changed = self.state.changed() => if changed.is_err() { self.stop(None) },
+            news = self.hands.news() => self.hear(&news),
             () = wake => {}
         }
         let late = until.map_or(Duration::ZERO, |at| now().saturating_duration_since(at));
@@ -291,6 +366,29 @@ impl<H: Hands> Loop<H> {
                  checked against the lease now",
                 late.as_millis()
             );
+        }
+    }
+
+    fn hear(&mut self, news: &News) {
+        if !self.holding.heard(news, self.settings.lease, now()) {
+            return;
+        }
+        match news {
+            News::Guard => {}
+            News::Carries => tracing::info!("the interface carries again: the neighbours are told anew"),
+            News::Gone(address) => tracing::warn!(
+                "somebody took {address} off the interface: it is put back. Tell this machine's network settings to leave \
+                 addresses alone that they do not know (systemd-networkd: KeepConfiguration=yes)"
+            ),
+            News::Rival(address, mac) => {
+                let mac = ethernet::text(*mac);
+                tracing::error!(
+                    "vip_conflict: {mac} says that it has {address} too; it is held all the same, and announced anew. Find \
+                     what has this Ethernet address (`ip neighbour`, the switch's table), and take {address} from it"
+                );
+                self.notes.conflicts += 1;
+                self.notes.rival = Some(Rival { address: *address, mac, heard: now() });
+            }
         }
     }
 
@@ -340,6 +438,7 @@ fn tell(action: &Action, result: Result<(), Error>, term: u64) {
         (Action::Renew(address), Err(why)) => tracing::error!("released {address}: {why}"),
         (Action::Remove(address, _), Err(why)) => tracing::error!("{address} may still be here: {why}"),
         (Action::Announce(address), Err(why)) => tracing::warn!("neighbours were not told of {address}: {why}"),
+        (Action::Probe(address), Err(why)) => tracing::warn!("nobody could be asked who has {address}: {why}"),
         (Action::Wait(_), Err(_)) => {}
     }
 }
@@ -398,7 +497,10 @@ pub(super) mod tests {
         }
 
         pub(in crate::vip) fn start(&self, provider: Provider) -> Result<Keeper, Error> {
-            let settings = Settings { provider, lease: LEASE, margin: MARGIN };
+            self.start_by(Settings { provider, lease: LEASE, margin: MARGIN })
+        }
+
+        pub(in crate::vip) fn start_by(&self, settings: Settings) -> Result<Keeper, Error> {
             start(settings, self.standing.subscribe(), self.state.subscribe())
         }
     }

@@ -1,8 +1,8 @@
 //! Whether this node may hold the addresses now, and what is to be done about it. Pure.
 //!
 //! ```text
-//!                  lease good, room left                    added
-//!   (not ours) ──────────── Add ───────────▶ … ──────────────────────────▶ Held ─┐ Renew, Announce
+//!          lease good, room left, nobody answers            added
+//!   (not ours) ──── Probe ─ Add ───────────▶ … ──────────────────────────▶ Held ─┐ Renew, Announce
 //!        ▲                                   │ failed: it may have landed    │ ◀──┘
 //!        │              gone                 ▼                               │ lease over, unwanted, asked away, stopping,
 //!        └─────────────────────────────── Leaving ◀──────────────────────────┘ lost from the interface
@@ -17,10 +17,12 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::proof::{Proofs, Verdict};
+
 /// The kernel drops an address by itself this long after the last renewal: the backstop, not the fence.
 pub(super) const LIFETIME: Duration = Duration::from_secs(2);
 /// How often the kernel's lifetime is renewed: four chances before it ends.
-const RENEW_EVERY: Duration = Duration::from_millis(500);
+pub(super) const RENEW_EVERY: Duration = Duration::from_millis(500);
 /// After a renewal that stayed unanswered, the next try.
 const RENEW_AGAIN: Duration = Duration::from_millis(50);
 /// Unanswered renewals for this long: the kernel is about to drop the address, so we no longer say that we hold it.
@@ -37,6 +39,8 @@ const ANNOUNCE_AT: [Duration; 5] = [
 ];
 /// And then for as long as it is held: a switch or neighbour that missed them all heals within this.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(60);
+/// Announcements begin anew for a rival no more often than this.
+const DEFEND_EVERY: Duration = Duration::from_secs(1);
 /// Pause after a claim that failed, doubled with each failure in a row.
 const CLAIM_AGAIN: Duration = Duration::from_millis(100);
 /// The longest such pause.
@@ -59,6 +63,8 @@ pub(super) struct View {
     pub caught_up: bool,
     /// What it should hold while it may.
     pub wanted: BTreeSet<IpAddr>,
+    /// Whoever held it before has said that it let go; otherwise the network is asked.
+    pub vacated: bool,
 }
 
 /// The next thing to do.
@@ -66,6 +72,8 @@ pub(super) struct View {
 pub enum Action {
     /// Take this address off the interface; clients were told already that it is gone. Never waits for a lease.
     Remove(IpAddr, Why),
+    /// Ask the network who has this address; an answer is news.
+    Probe(IpAddr),
     /// Put this address on the interface, with a lifetime.
     Add(IpAddr),
     /// Begin its lifetime anew.
@@ -74,6 +82,19 @@ pub enum Action {
     Announce(IpAddr),
     /// Nothing now; decide again at this time, or when something of the view changes.
     Wait(Option<Instant>),
+}
+
+/// What happened to the addresses without our doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// Their guard is another one, or cannot be.
+    Guard,
+    /// Somebody took this one off the interface.
+    Gone(IpAddr),
+    /// The interface carries again, or under another Ethernet address.
+    Carries,
+    /// Whoever has this Ethernet address says to have this address too.
+    Rival(IpAddr, [u8; 6]),
 }
 
 /// How an action ended.
@@ -125,6 +146,7 @@ impl fmt::Display for Why {
 pub(super) struct Holding {
     addresses: BTreeMap<IpAddr, Phase>,
     failures: BTreeMap<IpAddr, Failures>,
+    proofs: Proofs,
     away: Option<Away>,
     stopping: bool,
 }
@@ -187,6 +209,44 @@ impl Holding {
         self.stopping = true;
     }
 
+    /// Something happened without our doing; whether it concerns this node. `lease` is L: within it of an answer, everyone
+    /// without a majority has let go.
+    pub(super) fn heard(&mut self, news: &News, lease: Duration, now: Instant) -> bool {
+        match news {
+            // A renewal asks the guard, and nothing is held without one.
+            News::Guard => {
+                let all = self.all_held();
+                all.fold(false, |_, held| {
+                    held.renew_at = now;
+                    true
+                })
+            }
+            News::Carries => {
+                let all = self.all_held();
+                all.fold(false, |_, held| {
+                    held.announce_anew(now);
+                    true
+                })
+            }
+            News::Gone(address) => self.held_mut(*address).is_some_and(|held| {
+                held.renew_at = now;
+                held.announce_anew(now);
+                true
+            }),
+            News::Rival(address, _) => {
+                // Two that announce against each other would never end: so often is enough.
+                let defended = self.held_mut(*address).is_some_and(|held| {
+                    let rested = now >= held.announced_from + DEFEND_EVERY;
+                    if rested {
+                        held.announce_anew(now);
+                    }
+                    rested
+                });
+                defended || self.proofs.answered(*address, now, lease)
+            }
+        }
+    }
+
     /// What to do next. After doing it say how it ended ([`Holding::ended`]), then ask again with a new view.
     pub(super) fn decide(&mut self, view: &View) -> Action {
         self.let_go(view);
@@ -201,7 +261,10 @@ impl Holding {
     pub(super) fn ended(&mut self, action: &Action, ended: Ended, view: &View, now: Instant) {
         match (action, ended) {
             (Action::Wait(_), _) => {}
+            // Whether it could be asked or not: an answer that does not come is none.
+            (Action::Probe(address), _) => self.proofs.asked(*address, view.term, now),
             (Action::Add(address), Ended::Well) => {
+                self.proofs.forget(*address);
                 self.failures.remove(address);
                 self.addresses.insert(*address, Phase::Held(Held::new(view.term, now)));
             }
@@ -231,6 +294,10 @@ impl Holding {
         }
     }
 
+    fn all_held(&mut self) -> impl Iterator<Item = &mut Held> {
+        self.addresses.values_mut().filter_map(|phase| if let Phase::Held(held) = phase { Some(held) } else { None })
+    }
+
     fn held_mut(&mut self, address: IpAddr) -> Option<&mut Held> {
         match self.addresses.get_mut(&address) {
             Some(Phase::Held(held)) => Some(held),
@@ -239,6 +306,7 @@ impl Holding {
     }
 
     fn fail(&mut self, address: IpAddr, now: Instant) {
+        self.proofs.forget(address);
         self.addresses.insert(address, Phase::leaving(Why::Failed, now));
         let failures = self.failures.entry(address).or_insert(Failures { in_a_row: 0, claim_at: now });
         failures.claim_at = now + doubled(CLAIM_AGAIN, failures.in_a_row, CLAIM_AGAIN_MAX);
@@ -281,11 +349,23 @@ impl Holding {
         if !view.caught_up || !view.has_room() {
             return None;
         }
-        let free = |address: &&IpAddr| {
-            let rested = self.failures.get(address).is_none_or(|failures| failures.claim_at <= view.now);
-            rested && !self.addresses.contains_key(address) && self.against(**address, view).is_none()
+        let claim = |address: &IpAddr| match self.verdict(*address, view) {
+            Verdict::Ask => Some(Action::Probe(*address)),
+            Verdict::Claim => Some(Action::Add(*address)),
+            Verdict::Wait(_) => None,
         };
-        view.wanted.iter().find(free).map(|address| Action::Add(*address))
+        view.wanted.iter().filter(|address| self.free(**address, view)).find_map(claim)
+    }
+
+    /// Whether nothing here is against claiming it now.
+    fn free(&self, address: IpAddr, view: &View) -> bool {
+        let rested = self.failures.get(&address).is_none_or(|failures| failures.claim_at <= view.now);
+        rested && !self.addresses.contains_key(&address) && self.against(address, view).is_none()
+    }
+
+    /// Whether the network may have something against it.
+    fn verdict(&self, address: IpAddr, view: &View) -> Verdict {
+        if view.vacated { Verdict::Claim } else { self.proofs.verdict(address, view.term, view.now) }
     }
 
     /// Renewals before announcements; neither without room in the lease.
@@ -326,6 +406,11 @@ impl Holding {
         }
         if view.caught_up && view.has_room() {
             wakes.extend(self.failures.values().map(|failures| failures.claim_at));
+            let free = view.wanted.iter().filter(|address| self.free(**address, view));
+            wakes.extend(free.filter_map(|address| match self.verdict(*address, view) {
+                Verdict::Wait(until) => Some(until),
+                Verdict::Ask | Verdict::Claim => None,
+            }));
             wakes.extend(self.away.as_ref().filter(|away| away.lasts(view)).map(|away| away.until));
         }
         wakes.into_iter().filter(|wake| *wake > view.now).min()
@@ -347,6 +432,10 @@ impl Phase {
 impl Held {
     fn new(term: u64, now: Instant) -> Self {
         Self { term, renewed_at: now, renew_at: now + RENEW_EVERY, announced_from: now, announce_at: now }
+    }
+
+    fn announce_anew(&mut self, now: Instant) {
+        (self.announced_from, self.announce_at) = (now, now);
     }
 
     /// Whether the kernel can still be trusted to have the address.

@@ -1,14 +1,26 @@
 //! Who holds the virtual addresses.
 
+mod arp;
+mod ears;
 mod error;
-mod garp;
+mod ethernet;
+mod guard;
+mod guarded;
 mod hands;
+mod happenings;
 mod keeper;
 mod lease;
+mod linux;
+mod neighbour;
 mod netlink;
 mod owner;
 mod priority;
+mod proof;
 
+#[cfg(test)]
+mod announcing;
+#[cfg(test)]
+mod guarding;
 #[cfg(test)]
 mod invariant;
 #[cfg(test)]
@@ -17,6 +29,7 @@ mod namespace;
 mod scripts;
 
 pub use error::Error;
+pub use guard::run as guard;
 pub use hands::Hands;
-pub use keeper::{Keeper, Released, Settings, attend, start};
-pub use lease::{Action, Why};
+pub use keeper::{Keeper, Notes, Released, Rival, Settings, attend, start};
+pub use lease::{Action, News, Why};

@@ -18,18 +18,19 @@ use crate::config::Provider;
 use crate::control::Role;
 
 const DEADLINE: Duration = Duration::from_secs(20);
-const VIP: &str = "10.9.0.100";
+pub(super) const VIP: &str = "10.9.0.100";
 
-/// A thread in a network namespace of its own, which does what it is sent.
-struct Namespace {
+/// A thread in a network namespace of its own, which does what it is sent; ends with its last handle.
+#[derive(Clone)]
+pub(super) struct Namespace {
     jobs: mpsc::Sender<Box<dyn FnOnce() + Send>>,
-    path: String,
+    pub(super) path: String,
 }
 
 impl Namespace {
     /// `None`, and loudly, if this test may not make one.
     #[allow(unsafe_code)]
-    fn new() -> Option<Self> {
+    pub(super) fn new() -> Option<Self> {
         let (jobs, todo) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
         let (ready, readiness) = mpsc::channel();
         std::thread::spawn(move || {
@@ -51,7 +52,7 @@ impl Namespace {
     }
 
     /// Runs it there, in a runtime.
-    fn run<F, T>(&self, job: impl FnOnce() -> F + Send + 'static) -> T
+    pub(super) fn run<F, T>(&self, job: impl FnOnce() -> F + Send + 'static) -> T
     where
         F: Future<Output = T>,
         T: Send + 'static,
@@ -66,30 +67,30 @@ impl Namespace {
         result.recv().expect("the job panicked: see above")
     }
 
-    fn ip(&self, arguments: &str) -> String {
+    pub(super) fn ip(&self, arguments: &str) -> String {
         let arguments = arguments.to_owned();
         self.run(move || async move { ip(&arguments) })
     }
 }
 
 /// Past the test harness, which shows nothing of a test that passes.
-fn skipped(why: &str) {
+pub(super) fn skipped(why: &str) {
     writeln!(std::io::stderr(), "SKIPPED: {why}").unwrap();
 }
 
 /// Runs `ip` in the namespace of the calling thread.
-fn ip(arguments: &str) -> String {
+pub(super) fn ip(arguments: &str) -> String {
     let done = Command::new("ip").args(arguments.split_whitespace()).output().unwrap();
     assert!(done.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&done.stderr));
     String::from_utf8(done.stdout).unwrap()
 }
 
-fn has_vip() -> bool {
+pub(super) fn has_vip() -> bool {
     ip("-4 -oneline address show").contains(VIP)
 }
 
 /// The node's end of a cable `here`, up, 10.9.0.1/24; the neighbour's end `there`, 10.9.0.2/24.
-fn cable() -> Option<(Namespace, Namespace)> {
+pub(super) fn cable() -> Option<(Namespace, Namespace)> {
     let (node, neighbour) = (Namespace::new()?, Namespace::new()?);
     node.ip(&format!("link add here type veth peer name there netns {}", neighbour.path));
     for (namespace, end, address) in [(&node, "here", "10.9.0.1/24"), (&neighbour, "there", "10.9.0.2/24")] {
@@ -99,15 +100,15 @@ fn cable() -> Option<(Namespace, Namespace)> {
     Some((node, neighbour))
 }
 
-fn here() -> Provider {
+pub(super) fn here() -> Provider {
     Provider::Linux { interface: "here".into() }
 }
 
-fn vip() -> IpAddr {
+pub(super) fn vip() -> IpAddr {
     VIP.parse().unwrap()
 }
 
-async fn until(what: &str, mut fact: impl FnMut() -> bool) {
+pub(super) async fn until(what: &str, mut fact: impl FnMut() -> bool) {
     let asked = Instant::now();
     while !fact() {
         assert!(asked.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
@@ -176,9 +177,9 @@ fn leftovers_of_an_earlier_run_are_cleared_and_nothing_else() {
         }
         ip("address add 10.9.0.102/32 dev here");
         let hands = Provided::open(&here()).await.unwrap();
-        let Provided::Linux(interface) = &hands else { panic!("{hands:?}") };
+        let Provided::Linux(linux) = &hands else { panic!("{hands:?}") };
         let addresses: BTreeSet<IpAddr> = [vip(), IpAddr::from([10, 9, 0, 102]), IpAddr::from([10, 9, 0, 1])].into();
-        let for_good = interface.clear_leftovers(&addresses).await.unwrap();
+        let for_good = linux.interface().clear_leftovers(&addresses).await.unwrap();
         assert_eq!(for_good, BTreeSet::from([IpAddr::from([10, 9, 0, 102])]));
         let shown = ip("-4 -oneline address show dev here");
         assert!(!shown.contains(VIP), "{shown}");

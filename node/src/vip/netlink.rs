@@ -18,11 +18,12 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::Error;
-use super::garp::{Announcer, Mac};
+use super::ethernet::{Mac, Mouth};
 use super::lease::LIFETIME;
 
-/// How long one request may take (usual: 0.08 ms). A claim makes two and is begun with 20 ms of the lease left or more, and
-/// the lease's margin is 60 ms: even one that takes all of this is ended, and undone, within the margin.
+/// How long one request may take (usual: 0.08 ms). A claim makes two, asks its guard for up to 10 ms, and is begun with 20 ms
+/// left before its fence or more; the margin behind the fence is 60 ms: even one that takes all of this is ended, and undone,
+/// within the margin.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// The kernel's word for "for good" in a lifetime, in place of seconds.
 const FOR_GOOD: u32 = u32::MAX;
@@ -33,7 +34,7 @@ pub(super) struct Interface {
     name: String,
     link: Link,
     kernel: Kernel,
-    announcer: Announcer,
+    mouth: Mouth,
 }
 
 /// What an address is bound to; both may change under the same name.
@@ -57,8 +58,8 @@ impl Interface {
     pub(super) async fn open(name: &str) -> Result<Self, Error> {
         let kernel = Kernel::connect()?;
         let link = kernel.link(name).await?;
-        let announcer = Announcer::open()?;
-        let interface = Self { name: name.to_owned(), link, kernel, announcer };
+        let mouth = Mouth::open()?;
+        let interface = Self { name: name.to_owned(), link, kernel, mouth };
         // Nobody has this address; without CAP_NET_ADMIN the answer is EPERM before the kernel looks.
         interface.remove(IpAddr::from([0, 0, 0, 0])).await?;
         Ok(interface)
@@ -69,21 +70,35 @@ impl Interface {
         &self.name
     }
 
+    /// Its number, as it was last seen.
+    pub(super) fn index(&self) -> u32 {
+        self.link.index
+    }
+
+    /// The same number, as sockets have it.
+    pub(super) fn ifindex(&self) -> i32 {
+        i32::try_from(self.link.index).expect("the kernel's indices are positive ints")
+    }
+
+    /// Its Ethernet address, as it was last seen.
+    pub(super) fn mac(&self) -> Mac {
+        self.link.mac
+    }
+
+    /// Looks it up anew: it may have been made again, under another index, or have another Ethernet address.
+    ///
+    /// # Errors
+    /// [`Error::NoInterface`], [`Error::NoEthernet`], or what the kernel says.
+    pub(super) async fn look(&mut self) -> Result<(), Error> {
+        self.link = self.kernel.link(&self.name).await?;
+        Ok(())
+    }
+
     /// Adds the address as /32 (/128) with the kernel lifetime, or begins its lifetime anew.
     ///
     /// # Errors
     /// What the kernel says; after [`Error::Unanswered`] the address may be there.
-    pub(super) async fn add(&mut self, address: IpAddr) -> Result<(), Error> {
-        // The interface may have been made anew since, under another index.
-        self.link = self.kernel.link(&self.name).await?;
-        self.renew(address).await
-    }
-
-    /// Begins the address's kernel lifetime anew; adds it again if somebody took it away.
-    ///
-    /// # Errors
-    /// As [`Interface::add`].
-    pub(super) async fn renew(&self, address: IpAddr) -> Result<(), Error> {
+    pub(super) async fn put(&self, address: IpAddr) -> Result<(), Error> {
         const WHAT: &str = "put an address on an interface";
         let mut request = self.kernel.handle.address().add(self.link.index, address, full_prefix(address)).replace();
         let mut flags = AddressFlags::Noprefixroute;
@@ -110,18 +125,29 @@ impl Interface {
         }
     }
 
-    /// Tells the neighbours where the address is. IPv6 has other means, which are not built yet.
+    /// Tells the neighbours where the address is.
     ///
     /// # Errors
     /// What the kernel says, e.g. that the interface is down.
     pub(super) async fn announce(&mut self, address: IpAddr) -> Result<(), Error> {
         // A bond may have changed its Ethernet address.
-        self.link = self.kernel.link(&self.name).await?;
-        let IpAddr::V4(address) = address else { return Ok(()) };
-        let index = i32::try_from(self.link.index).expect("the kernel's indices are positive ints");
-        self.announcer
-            .announce(index, self.link.mac, address)
-            .map_err(|source| Error::Refused { what: "send an announcement", source })
+        self.look().await?;
+        let what = "send an announcement";
+        self.mouth.announce(self.ifindex(), self.mac(), address).map_err(|source| Error::Refused { what, source })
+    }
+
+    /// Asks who has the address.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn probe(&self, address: IpAddr) -> Result<(), Error> {
+        let what = "ask who has an address";
+        self.mouth.probe(self.ifindex(), self.mac(), address).map_err(|source| Error::Refused { what, source })
+    }
+
+    /// Whether the address is on it; if the kernel does not say, it is taken to be.
+    pub(super) async fn has(&self, address: IpAddr) -> bool {
+        self.listed().await.map_or(true, |all| all.iter().any(|found| local(found) == Some(address)))
     }
 
     /// Takes off those of `addresses` that an earlier run left, and returns those that are there for good: they are
@@ -130,15 +156,8 @@ impl Interface {
     /// # Errors
     /// What the kernel says.
     pub(super) async fn clear_leftovers(&self, addresses: &BTreeSet<IpAddr>) -> Result<BTreeSet<IpAddr>, Error> {
-        const WHAT: &str = "list the addresses of an interface";
-        let listing = self.kernel.handle.address().get().set_link_index_filter(self.link.index).execute();
-        let listed: Vec<AddressMessage> = self
-            .kernel
-            .within_patience(WHAT, listing.try_collect())
-            .await
-            .map_err(|failure| self.explain(WHAT, failure))?;
         let mut for_good = BTreeSet::new();
-        for found in listed {
+        for found in self.listed().await? {
             let Some(address) = virtual_address(&found).filter(|address| addresses.contains(address)) else { continue };
             if has_lifetime(&found) {
                 tracing::info!("taking {address} off {}: an earlier run left it there", self.name);
@@ -148,6 +167,13 @@ impl Interface {
             }
         }
         Ok(for_good)
+    }
+
+    async fn listed(&self) -> Result<Vec<AddressMessage>, Error> {
+        const WHAT: &str = "list the addresses of an interface";
+        let listing = self.kernel.handle.address().get().set_link_index_filter(self.link.index).execute();
+        let listed = self.kernel.within_patience(WHAT, listing.try_collect()).await;
+        listed.map_err(|failure| self.explain(WHAT, failure))
     }
 
     /// Connects anew if the connection to the kernel has ended.
@@ -252,12 +278,17 @@ fn message(index: u32, address: IpAddr) -> AddressMessage {
     }
 }
 
-/// The address of a listed entry, if it stands alone in its prefix.
-fn virtual_address(found: &AddressMessage) -> Option<IpAddr> {
-    let address = found.attributes.iter().find_map(|attribute| match attribute {
+/// The address of a listed entry.
+fn local(found: &AddressMessage) -> Option<IpAddr> {
+    found.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Local(address) | AddressAttribute::Address(address) => Some(*address),
         _ => None,
-    })?;
+    })
+}
+
+/// The same, if it stands alone in its prefix.
+fn virtual_address(found: &AddressMessage) -> Option<IpAddr> {
+    let address = local(found)?;
     (found.header.prefix_len == full_prefix(address)).then_some(address)
 }
 

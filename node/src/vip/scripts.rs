@@ -5,7 +5,12 @@
 //!
 //! ```text
 //! T want ADDRESS...         the config gives this node these addresses
-//! T lead TERM acked T       leads; a majority acknowledged the heartbeat sent at T
+//! T lead TERM acked T       leads, by a hand-over; a majority acknowledged the heartbeat sent at T
+//! T takes over TERM acked T leads after the death of a leader: nobody said to have let go of the addresses
+//! T answer ADDRESS          somebody else says to have this address
+//! T carries                 the interface carries again
+//! T gone ADDRESS            somebody took this address off the interface
+//! T guard                   the guard is another one
 //! T behind TERM acked T     the same, but older entries are not applied yet
 //! T follow TERM             somebody else leads
 //! T beat T2                 heartbeats are acknowledged every 50 ms until T2; shows what is done meanwhile, and when
@@ -23,7 +28,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::lease::{Action, Ended, Holding, View};
+use super::lease::{Action, Ended, Holding, News, View};
 
 const LEASE: u64 = 300;
 const MARGIN: u64 = 60;
@@ -58,6 +63,7 @@ struct Machine {
     term: u64,
     acked: Option<u64>,
     caught_up: bool,
+    vacated: bool,
     wanted: BTreeSet<IpAddr>,
     kernel: Kernel,
     told: String,
@@ -71,6 +77,7 @@ fn play(script: &str) -> String {
         term: 0,
         acked: None,
         caught_up: false,
+        vacated: true,
         wanted: BTreeSet::new(),
         kernel: Kernel::Well,
         told: String::new(),
@@ -96,6 +103,14 @@ impl Machine {
         self.now = at;
         match words[1..] {
             ["want", ..] => self.wanted = words[2..].iter().map(|address| address.parse().unwrap()).collect(),
+            ["takes", "over", term, "acked", acked] => {
+                self.lead(number(term), number(acked), true);
+                self.vacated = false;
+            }
+            ["answer", address] => self.news(&News::Rival(address.parse().unwrap(), [2, 0, 0, 0, 0, 9])),
+            ["gone", address] => self.news(&News::Gone(address.parse().unwrap())),
+            ["carries"] => self.news(&News::Carries),
+            ["guard"] => self.news(&News::Guard),
             ["lead", term, "acked", acked] => self.lead(number(term), number(acked), true),
             ["behind", term, "acked", acked] => self.lead(number(term), number(acked), false),
             ["follow", term] => (self.term, self.acked) = (number(term), None),
@@ -114,7 +129,12 @@ impl Machine {
     }
 
     fn lead(&mut self, term: u64, acked: u64, caught_up: bool) {
-        (self.term, self.acked, self.caught_up) = (term, Some(acked), caught_up);
+        (self.term, self.acked, self.caught_up, self.vacated) = (term, Some(acked), caught_up, true);
+    }
+
+    fn news(&mut self, news: &News) {
+        let concerns = self.holding.heard(news, Duration::from_millis(LEASE), self.at(self.now));
+        writeln!(self.told, "    {}", if concerns { "is news" } else { "is nothing new" }).unwrap();
     }
 
     /// Lets time pass, waking whenever the decider asked for it or a heartbeat is acknowledged.
@@ -141,6 +161,7 @@ impl Machine {
             let action = self.holding.decide(&view);
             let told = match &action {
                 Action::Wait(wake) => return wake.map(|wake| self.ms(wake)),
+                Action::Probe(address) => format!("ask who has {address}"),
                 Action::Add(address) => format!("add {address}"),
                 Action::Renew(address) => format!("renew {address}"),
                 Action::Announce(address) => format!("announce {address}"),
@@ -172,6 +193,7 @@ impl Machine {
             fence: self.acked.map(|acked| self.at(acked + LEASE - MARGIN)),
             caught_up: self.caught_up,
             wanted: self.wanted.clone(),
+            vacated: self.vacated,
         }
     }
 

@@ -98,7 +98,7 @@ impl Hands {
                 }
             }
             vip::Action::Remove(address, _) => drop(inner.here.entry(*address).or_default().remove(&self.machine)),
-            vip::Action::Announce(_) | vip::Action::Wait(_) => {}
+            vip::Action::Probe(_) | vip::Action::Announce(_) | vip::Action::Wait(_) => {}
         }
     }
 
