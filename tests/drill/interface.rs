@@ -41,7 +41,10 @@ pub(crate) async fn sample(address: IpAddr) -> anyhow::Result<()> {
 }
 
 /// Every IPv4 address of this network namespace.
-fn addresses() -> anyhow::Result<Vec<IpAddr>> {
+///
+/// # Errors
+/// The kernel does not say.
+pub(crate) fn addresses() -> anyhow::Result<Vec<IpAddr>> {
     let mut all = Vec::new();
     let mut first: *mut libc::ifaddrs = std::ptr::null_mut();
     // SAFETY: getifaddrs fills `first` with a list that stays valid until freeifaddrs; each node and its `ifa_addr` is

@@ -4,6 +4,7 @@ mod client;
 mod engine;
 mod image;
 mod interface;
+mod netns;
 mod rehearsal;
 mod report;
 mod talk;
@@ -18,9 +19,12 @@ use anyhow::bail;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Rehearses failures on a stack of containers, and says which promise was broken.
+/// Rehearses failures on a stack of containers, or on a network of namespaces, and says which promise was broken.
 #[derive(Parser)]
-#[command(name = "cargo drill", after_help = "Example: cargo drill --json drill.json")]
+#[command(
+    name = "cargo drill",
+    after_help = "Example: cargo drill --json drill.json; without containers: cargo drill --netns --quick"
+)]
 struct Args {
     /// Also write every figure here.
     #[arg(long, value_name = "FILE")]
@@ -37,6 +41,8 @@ struct Args {
     /// How often the holder is killed, and how often the address is moved.
     #[arg(long, value_name = "N", default_value_t = 5)]
     rounds: usize,
+    #[command(flatten)]
+    netns: netns::Asked,
     #[command(subcommand)]
     part: Option<Part>,
 }
@@ -68,6 +74,7 @@ async fn main() -> ExitCode {
         Some(Part::Client { target }) => client::run(*target).await,
         Some(Part::Sample { address }) => interface::sample(*address).await,
         Some(Part::Link { interface, state }) => interface::set(interface, *state),
+        None if args.netns.netns => without_containers(&args).await,
         None => drill(&args).await,
     };
     match done {
@@ -101,6 +108,13 @@ async fn drill(args: &Args) -> anyhow::Result<()> {
         stack.down().await?;
     }
     outcome
+}
+
+async fn without_containers(args: &Args) -> anyhow::Result<()> {
+    tokio::select! {
+        done = netns::run(&args.netns, args.json.as_ref()) => done,
+        () = asked_to_stop() => bail!("interrupted"),
+    }
 }
 
 async fn rehearse(stack: &engine::Stack, args: &Args) -> anyhow::Result<()> {

@@ -94,6 +94,15 @@ impl Admin {
         self.send(&command(edit), Duration::from_secs(10)).await
     }
 
+    /// Sends a command to the node at `address`, once.
+    ///
+    /// # Errors
+    /// It does not lead, does not answer, or refuses.
+    pub async fn change_at(&self, address: SocketAddr, command: &Command) -> anyhow::Result<u64> {
+        let mut client = self.nodes.get(&address).context("not a node of this cluster")?.clone();
+        outcome(client.change(command.clone()).await?.into_inner())
+    }
+
     /// Sends a command until a leader answers; always with the same request id, so it applies once.
     ///
     /// # Errors

@@ -245,7 +245,7 @@ impl Said {
     ///
     /// # Errors
     /// It cannot be started, or does not end within half a minute.
-    pub(crate) async fn of(mut command: tokio::process::Command, args: &[&str]) -> anyhow::Result<Self> {
+    pub async fn of(mut command: tokio::process::Command, args: &[&str]) -> anyhow::Result<Self> {
         command.stdin(Stdio::null()).kill_on_drop(true);
         let output = tokio::time::timeout(Duration::from_secs(30), command.output())
             .await
@@ -441,7 +441,7 @@ pub fn node_toml(
 }
 
 /// A test that is itself killed must leave nothing behind.
-pub(crate) fn die_with_parent(command: &mut Command) {
+pub fn die_with_parent(command: &mut Command) {
     // SAFETY: between fork and exec only one async-signal-safe system call is made, which touches no memory.
     #[allow(unsafe_code)]
     unsafe {
