@@ -25,7 +25,7 @@ pub(crate) use node::Node;
 pub(crate) use tls::{Certificate, Files, ListenerTls, UpstreamTls};
 pub(crate) use upstream::{Bounds, How, Sharing, Upstream, Weighted};
 
-pub(crate) use route::{Part, Request as RouteRequest, Route, What as RouteWhat};
+pub(crate) use route::{Frames as RouteFrames, Part, Request as RouteRequest, Route, What as RouteWhat};
 
 /// The whole command line.
 #[derive(Debug, Parser)]

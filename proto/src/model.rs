@@ -37,8 +37,9 @@ pub use eject::Eject;
 pub use listener::{Http2, Listener, ProxyProtocol};
 pub use name::Name;
 pub use route::{
-    Action, Condition, HeaderOps, Host, MAX_BODY, Matching, NewHost, NewPath, Origin, Origins, Path, Pattern, Place,
-    Redirect, Respond, Rewrite, Route, Template, Test, Unwelcome, Var, WebSocketUse, without_port,
+    Action, Condition, Frames, HeaderOps, Host, MAX_BODY, Matching, NewHost, NewPath, Origin, Origins, OverRate, Path,
+    Pattern, PingTo, Place, Redirect, Respond, Rewrite, Route, Template, Test, Unwelcome, Var, WebSocketUse,
+    without_port,
 };
 pub(crate) use route::{Value, bare};
 pub use settings::Settings;

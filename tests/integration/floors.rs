@@ -26,7 +26,7 @@ const FLOORS: [(&str, u8); 13] = [
 const STRANGERS: [(&str, &str); 1] = [("proxy", "control")];
 
 /// Rooms whose time and chance are arguments.
-const PURE: [&str; 37] = [
+const PURE: [&str; 42] = [
     "admin/status.rs",
     "control/history.rs",
     "control/level.rs",
@@ -56,9 +56,14 @@ const PURE: [&str; 37] = [
     "proxy/probe/health.rs",
     "proxy/probe/pause.rs",
     "proxy/drain.rs",
+    "proxy/ended.rs",
+    "proxy/frames/ours.rs",
+    "proxy/frames/pulse.rs",
+    "proxy/frames/scan.rs",
     "proxy/headers.rs",
     "proxy/limits.rs",
     "proxy/names/known.rs",
+    "proxy/pace.rs",
     "proxy/proxy_protocol.rs",
     "proxy/screen.rs",
     "proxy/tls/shown.rs",

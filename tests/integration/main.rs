@@ -11,6 +11,7 @@ mod drain;
 mod failover;
 mod floors;
 mod forms_and_restarts;
+mod frames;
 mod guarded_address;
 mod keys_stay_sealed;
 mod limits_hold;

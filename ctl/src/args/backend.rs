@@ -60,12 +60,12 @@ pub(crate) enum Backend {
         #[arg(long, value_name = "N")]
         max_sessions: Option<u32>,
     },
-    /// No new sessions; those they have go on, or are ended after a while.
+    /// No new sessions; those they have go on, or end within a time.
     #[command(after_help = "Example: tandemctl backend drain chat 10.0.0.11:9000 --within 10m")]
     Drain {
         #[command(flatten)]
         which: Backends,
-        /// End the sessions that are left after this time; each node counts from when it learns of it. Default: never.
+        /// End the sessions that are left evenly over this time; each node counts from when it learns of it. Default: never.
         /// Said again with another time, that one begins anew.
         #[arg(long, value_name = "TIME", value_parser = time)]
         within: Option<Duration>,

@@ -52,13 +52,13 @@ pub(crate) enum Listener {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
-    /// No new requests and sessions: clients are answered 503. Its sessions go on, or are ended after a while.
+    /// No new requests and sessions: clients are answered 503. Its sessions go on, or end within a time.
     #[command(after_help = "Example: tandemctl listener drain public --within 10m")]
     Drain {
         /// One or more, together or not at all.
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
-        /// End the sessions that are left after this time; each node counts from when it learns of it. Default: never.
+        /// End the sessions that are left evenly over this time; each node counts from when it learns of it. Default: never.
         /// Said again with another time, that one begins anew.
         #[arg(long, value_name = "TIME", value_parser = time)]
         within: Option<Duration>,

@@ -71,7 +71,7 @@ pub(crate) enum Node {
     Drain {
         /// Its name.
         name: String,
-        /// End the sessions that are left after this time. Default: never.
+        /// End the sessions that are left evenly over this time. Default: never.
         #[arg(long, value_name = "TIME", value_parser = time)]
         within: Option<Duration>,
     },

@@ -1,9 +1,11 @@
 //! What can be said of routes.
 
-use clap::{ArgGroup, Subcommand};
-use tandem_proto::model::WebSocketUse;
+use std::time::Duration;
 
-use super::values::words;
+use clap::{ArgGroup, Subcommand};
+use tandem_proto::model::{OverRate, PingTo, WebSocketUse};
+
+use super::values::{time, time_or_off, words};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Route {
@@ -158,6 +160,45 @@ pub(crate) struct What {
     pub(crate) add_response: Vec<String>,
     #[arg(long = "remove-response-header", value_name = "NAME", help_heading = "What changes on the way")]
     pub(crate) remove_response: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) frames: Frames,
+}
+
+/// How the frames of its WebSockets are looked after. Any of these turns that on.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Frames of its WebSockets")]
+pub(crate) struct Frames {
+    /// Look after frames: pings, polite ends, malformed ones refused. The flags below do so too.
+    #[arg(long)]
+    pub(crate) frames: bool,
+    /// Who is pinged. Default: both.
+    #[arg(long, value_parser = words(PingTo::WORDS))]
+    pub(crate) ping: Option<PingTo>,
+    /// From one ping to the next. Default: 25s.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) ping_interval: Option<Duration>,
+    /// Who has not answered one for so long is gone. Default: 10s.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) pong_timeout: Option<Duration>,
+    /// The most bytes of a frame; larger: closed with 1009. 0: any.
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_frame: Option<u32>,
+    /// The most bytes of a message; larger: closed with 1009. 0: any.
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_message: Option<u32>,
+    /// Messages a client may send in a second. 0: any.
+    #[arg(long, value_name = "N")]
+    pub(crate) messages_per_second: Option<u32>,
+    /// Bytes a client may send in a second. 0: any.
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) bytes_per_second: Option<u32>,
+    /// What becomes of a client that sends more: read no faster, or closed with 1008. Default: delay.
+    #[arg(long, value_parser = words(OverRate::WORDS))]
+    pub(crate) over_rate: Option<OverRate>,
+    /// Sessions end at this age, or off.
+    #[arg(long, value_name = "TIME", value_parser = time_or_off)]
+    pub(crate) max_age: Option<Duration>,
 }
 
 /// What can be taken back.
@@ -173,6 +214,7 @@ pub(crate) enum Part {
     Rewrite,
     RequestHeaders,
     ResponseHeaders,
+    Frames,
 }
 
 impl Part {
@@ -187,5 +229,6 @@ impl Part {
         ("rewrite", Self::Rewrite),
         ("request-headers", Self::RequestHeaders),
         ("response-headers", Self::ResponseHeaders),
+        ("frames", Self::Frames),
     ];
 }

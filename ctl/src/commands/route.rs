@@ -1,5 +1,7 @@
 //! Routes: said, changed, listed, and tried.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tandem_proto::Problems;
 use tandem_proto::admin::v1::GetConfigReply;
@@ -11,7 +13,8 @@ use tonic::codegen::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use super::document::{as_json, checked};
 use super::task::Change;
-use crate::args::{Part, RouteRequest, RouteWhat};
+use super::words;
+use crate::args::{Part, RouteFrames, RouteRequest, RouteWhat};
 use crate::client::Client;
 use crate::output::{Error, Told, table};
 
@@ -73,6 +76,7 @@ fn clear(route: &mut pb::Route, part: Part) {
         Part::Rewrite => route.rewrite = None,
         Part::RequestHeaders => route.request_headers = None,
         Part::ResponseHeaders => route.response_headers = None,
+        Part::Frames => route.frames = None,
     }
 }
 
@@ -118,6 +122,26 @@ fn overlay(route: &mut pb::Route, what: RouteWhat) {
     route.rewrite = Some(rewrite).filter(|r| *r != pb::Rewrite::default());
     overlay_ops(&mut route.request_headers, what.remove_request, what.set_request, what.add_request);
     overlay_ops(&mut route.response_headers, what.remove_response, what.set_response, what.add_response);
+    overlay_frames(&mut route.frames, &what.frames);
+}
+
+fn overlay_frames(there: &mut Option<pb::Frames>, said: &RouteFrames) {
+    let before = there.unwrap_or_default();
+    let time = |said: Option<Duration>, before: u32| said.map_or(before, words::millis_or_off);
+    let frames = pb::Frames {
+        ping: said.ping.map_or(before.ping, Into::into),
+        ping_interval_ms: time(said.ping_interval, before.ping_interval_ms),
+        pong_timeout_ms: time(said.pong_timeout, before.pong_timeout_ms),
+        max_frame: said.max_frame.unwrap_or(before.max_frame),
+        max_message: said.max_message.unwrap_or(before.max_message),
+        messages_per_second: said.messages_per_second.unwrap_or(before.messages_per_second),
+        bytes_per_second: said.bytes_per_second.unwrap_or(before.bytes_per_second),
+        over_rate: said.over_rate.map_or(before.over_rate, Into::into),
+        max_age_ms: time(said.max_age, before.max_age_ms),
+    };
+    if said.frames || there.is_some() || frames != before {
+        *there = Some(frames);
+    }
 }
 
 fn overlay_action(route: &mut pb::Route, what: &RouteWhat) {
@@ -206,7 +230,8 @@ fn does(route: &Route) -> String {
     }
     let some = |there: bool, word: &str| if there { format!(", {word}") } else { String::new() };
     what += &some(!route.origins.allowed.is_empty() || route.origins.required, "origins");
-    what + &some(!route.request_headers.is_empty() || !route.response_headers.is_empty(), "headers")
+    what += &some(!route.request_headers.is_empty() || !route.response_headers.is_empty(), "headers");
+    what + &some(route.frames.is_some(), "frames")
 }
 
 /// `route test`: thought through here, by the rules the proxies follow.

@@ -362,7 +362,7 @@ impl Task {
 /// What becomes of the sessions that are left, if they are given a time.
 pub(super) fn ending(within: Option<Duration>) -> String {
     within.map_or_else(String::new, |within| {
-        format!("; sessions that are left are ended after {}", humantime::format_duration(within))
+        format!("; sessions that are left end evenly within {}", humantime::format_duration(within))
     })
 }
 

@@ -96,7 +96,7 @@ pub(super) fn settings(set: &Set) -> pb::Settings {
 }
 
 /// No time at all is "off", which messages write as zero.
-fn millis_or_off(time: Duration) -> u32 {
+pub(super) fn millis_or_off(time: Duration) -> u32 {
     if time.is_zero() { 0 } else { millis(time) }
 }
 

@@ -99,7 +99,7 @@ async fn backends() {
         assert_eq!(asked(line).await, (format!("revision 4: {out}\n"), vec![edit]), "{line}");
     }
     let (out, edits) = asked("backend drain chat 1.2.3.4:5 --within 10m").await;
-    let done = "draining: no new sessions; sessions that are left are ended after 10m";
+    let done = "draining: no new sessions; sessions that are left end evenly within 10m";
     assert_eq!(out, format!("revision 4: backend 1.2.3.4:5 of chat {done}\n"));
     let [Edit::SetBackend(set)] = edits.as_slice() else { panic!("{edits:?}") };
     assert_eq!((set.state, set.drain_within_ms), (Some(pb::BackendState::Draining.into()), Some(600_000)));
@@ -131,7 +131,7 @@ async fn routes_listeners_and_addresses() {
         ("listener rm public", "listener public removed", Edit::RemoveListener("public".into())),
         (
             "listener drain public --within 10m",
-            "listener public draining: new clients are answered 503; sessions that are left are ended after 10m",
+            "listener public draining: new clients are answered 503; sessions that are left end evenly within 10m",
             state(pb::BackendState::Draining, Some(600_000)),
         ),
         (
@@ -257,7 +257,7 @@ async fn how_sessions_are_shared_out() {
 async fn a_node_is_taken_out_of_service_and_back() {
     let node = Node::start([Say::Done(4, Vec::new())]).await;
     let ran = tandemctl(&[&node.address], "node drain a --within 10m").await;
-    let done = "a draining: no new clients; 17 sessions open; sessions that are left are ended after 10m; see: tandemctl status\n";
+    let done = "a draining: no new clients; 17 sessions open; sessions that are left end evenly within 10m; see: tandemctl status\n";
     assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (0, done, ""));
     let ran = tandemctl(&[&node.address], "node drain b").await;
     assert_eq!(ran.out, "b draining: no new clients; 17 sessions open; see: tandemctl status\n");

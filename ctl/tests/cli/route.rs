@@ -95,6 +95,21 @@ async fn every_flag_says_its_field() {
     let (route, _) = edit(&node, "route add r --redirect https://x{path} --redirect-status 302 --path-exact /x").await;
     assert_eq!(route.redirect, Some(pb::Redirect { to: "https://x{path}".into(), status: 302 }));
     assert_eq!((route.path.as_str(), route.path_exact.as_str()), ("", "/x"));
+    let line = "route add r --upstream chat --ping client --ping-interval 10s --pong-timeout 5s --max-frame 1000 --max-message 2000 \
+        --messages-per-second 10 --bytes-per-second 20 --over-rate close --max-age 12h";
+    let expected = pb::Frames {
+        ping: pb::PingTo::Client.into(),
+        ping_interval_ms: 10_000,
+        pong_timeout_ms: 5_000,
+        max_frame: 1_000,
+        max_message: 2_000,
+        messages_per_second: 10,
+        bytes_per_second: 20,
+        over_rate: pb::OverRate::Close.into(),
+        max_age_ms: 12 * 3_600_000,
+    };
+    assert_eq!(edit(&node, line).await.0.frames, Some(expected));
+    assert_eq!(edit(&node, "route add r --upstream chat --frames").await.0.frames, Some(pb::Frames::default()));
     let (route, _) = edit(&node, "route add r --respond 404 --respond-body gone --respond-type text/html").await;
     let respond = pb::Respond { status: 404, content_type: "text/html".into(), body: "gone".into() };
     assert_eq!(route.respond, Some(respond));
@@ -115,6 +130,22 @@ async fn a_set_keeps_what_it_does_not_name_and_undoes_no_other_change() {
     assert_eq!((route.upstream.as_str(), route.path.as_str(), route.path_exact.as_str()), ("", "", "/x"));
     assert_eq!((route.rewrite, route.origins.len(), route.headers.len(), route.websocket), (None, 0, 0, 0));
     assert_eq!(route.query, ["room"]);
+}
+
+#[tokio::test]
+async fn a_set_of_frames_is_over_those_there_are() {
+    let node = node(
+        "upstreams.chat = {}\n[routes.a]\nupstream = \"chat\"\nframes = { ping = \"client\", max_age = \"1h\" }\n",
+    )
+    .await;
+    let (route, seen) = edit(&node, "route set a --max-frame 1000 --max-age off").await;
+    let frames = route.frames.unwrap();
+    assert_eq!(seen, Some(12));
+    assert_eq!((frames.ping, frames.max_frame, frames.max_age_ms), (pb::PingTo::Client.into(), 1_000, 0));
+    let (route, _) = edit(&node, "route set a --clear frames").await;
+    assert_eq!(route.frames, None);
+    let ran = tandemctl(&[&node.address], "route ls").await;
+    assert!(ran.out.contains("chat, frames\n"), "{}", ran.out);
 }
 
 #[tokio::test]

@@ -7,10 +7,11 @@
 //! Who adds a kind of command, an edit or a field that changes what is applied, raises [`LEVEL`] with the first of a release
 //! and says so in [`needed`].
 
-use tandem_proto::config::v1::Command;
+use tandem_proto::config::v1::edit::Edit as Kind;
+use tandem_proto::config::v1::{Command, Edit};
 
 /// What this build knows. 1: everything before nodes could be admitted. 2: admission, restore, trust, and levels themselves.
-/// 3: histories begin alike, so that a rollback finds the same everywhere.
+/// 3: histories begin alike, so that a rollback finds the same everywhere; frames of routes.
 pub const LEVEL: u32 = 3;
 /// From here on all histories are the same. A node that was upgraded from 1 tells of what came after its own last snapshot.
 pub(super) const SAME_HISTORY: u32 = 3;
@@ -20,11 +21,21 @@ pub(super) fn needed(command: &Command) -> u32 {
     let of_2 = command.admit || command.raise_level > 0 || command.restore.is_some() || command.trust.is_some();
     let lowest = match (command.rollback_to, of_2) {
         (Some(_), _) => SAME_HISTORY,
+        _ if command.edits.iter().any(looks_after_frames) => 3,
         (None, true) => 2,
         (None, false) => 1,
     };
     // Who cannot apply what comes after a level cannot read a state of that level either.
     lowest.max(command.raise_level)
+}
+
+/// A node that does not know of frames would keep a config without them.
+fn looks_after_frames(edit: &Edit) -> bool {
+    match &edit.edit {
+        Some(Kind::AddRoute(route) | Kind::SetRoute(route)) => route.frames.is_some(),
+        Some(Kind::Replace(config)) => config.routes.iter().any(|route| route.frames.is_some()),
+        _ => false,
+    }
 }
 
 /// A level as it was said: builds from before there were levels say nothing.
@@ -55,13 +66,16 @@ mod tests {
 
     #[test]
     fn this_build_applies_all_it_can_ask_for() {
+        let frames = Some(tandem_proto::config::v1::Frames::default());
+        let route = tandem_proto::config::v1::Route { frames, ..Default::default() };
         let all = [
             Command::default(),
             Command { admit: true, ..Command::default() },
             Command { raise_level: LEVEL, ..Command::default() },
             Command { rollback_to: Some(1), ..Command::default() },
+            Command { edits: vec![Edit { edit: Some(Kind::SetRoute(route)) }], ..Command::default() },
         ];
-        assert_eq!(all.each_ref().map(needed), [1, 2, LEVEL, 3]);
+        assert_eq!(all.each_ref().map(needed), [1, 2, LEVEL, 3, 3]);
         assert!(all.iter().all(|c| needed(c) <= LEVEL));
         let next = Command { raise_level: LEVEL + 1, ..Command::default() };
         assert_eq!(needed(&next), LEVEL + 1, "who is below refuses it before it is stored");

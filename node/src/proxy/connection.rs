@@ -27,6 +27,7 @@ use super::announced::{self, announced};
 use super::backend::Backend;
 use super::balance::Affinity;
 use super::error::{Error, Failure};
+use super::frames::Voice;
 use super::http2::{self, Chosen};
 use super::limits;
 use super::relay::{Early, Moved, relay};
@@ -41,7 +42,7 @@ use super::tally::{Handshake, Upgrade};
 use super::tls;
 use super::upgrade::Accepted;
 use super::worker::{Alive, Ending, Worker};
-use super::{forward, headers, upgrade};
+use super::{forward, frames, headers, upgrade};
 use crate::config::model::{ProxyProtocol, without_port};
 use crate::config::routing::Head;
 
@@ -129,12 +130,23 @@ impl Caller {
     /// From here on the bytes between this client and the backend that accepted it are a session. `early` was read of
     /// the client already; `with` is kept as long as the session lasts.
     pub(super) fn session<G: Unpin + 'static>(&self, socket: Stream, early: Bytes, accepted: Accepted, with: G) {
-        let Accepted { socket: backend, early: from_backend, place, leave } = accepted;
-        let moved = Rc::<Moved>::default();
-        let moving = relay(socket, backend, Early { from_client: early, from_backend }, Rc::clone(&moved));
+        let Accepted { socket: backend, early: from_backend, place, leave, terms } = accepted;
+        let early = Early { from_client: early, from_backend };
         let listener = Arc::clone(&self.listener);
         let parties = Parties { client: self.client, local: self.local, place, listener, leave };
-        self.worker.sessions.open(parties, moved, moving, with);
+        match terms {
+            None => {
+                let moved = Rc::<Moved>::default();
+                let moving = relay(socket, backend, early, Rc::clone(&moved));
+                self.worker.sessions.open(parties, moved, moving, with);
+            }
+            Some(terms) => {
+                let voice = Rc::new(Voice::new(terms, Arc::clone(&self.worker.tally)));
+                let moved = Rc::new(Moved { voice: Some(Rc::clone(&voice)), ..Moved::default() });
+                let moving = frames::relay(socket, backend, &early, Rc::clone(&moved), voice);
+                self.worker.sessions.open(parties, moved, moving, with);
+            }
+        }
     }
 }
 

@@ -49,11 +49,6 @@ impl Drain {
         self.within.load(Relaxed) != 0
     }
 
-    /// Whether sessions that are left at this time must end.
-    pub(super) fn is_over(&self, now: Duration) -> bool {
-        self.ends_at.load(Relaxed) <= millis(now)
-    }
-
     /// How long they have from now on; `None`: as long as they like.
     pub(super) fn left(&self, now: Duration) -> Option<Duration> {
         let ends_at = self.ends_at.load(Relaxed);
@@ -69,16 +64,20 @@ mod tests {
         Duration::from_secs(n)
     }
 
+    fn is_over(drain: &Drain, now: Duration) -> bool {
+        drain.left(now) == Some(Duration::ZERO)
+    }
+
     #[test]
     fn its_time_begins_when_it_is_first_told_so() {
         let drain = Drain::default();
-        assert!(!drain.is_on() && !drain.is_over(s(1_000_000)));
+        assert!(!drain.is_on() && !is_over(&drain, s(1_000_000)));
         for now in [100, 110, 159] {
             drain.tell(State::Draining, Some(s(60)), s(now));
-            assert!(drain.is_on() && !drain.is_over(s(159)), "told at {now}");
+            assert!(drain.is_on() && !is_over(&drain, s(159)), "told at {now}");
             assert_eq!(drain.left(s(now)), Some(s(160 - now)));
         }
-        assert!(drain.is_over(s(160)));
+        assert!(is_over(&drain, s(160)));
         assert_eq!(drain.left(s(200)), Some(Duration::ZERO));
     }
 
@@ -86,15 +85,15 @@ mod tests {
     fn another_time_begins_anew() {
         let drain = Drain::default();
         drain.tell(State::Draining, None, s(1));
-        assert!(drain.is_on() && !drain.is_over(s(1_000_000)));
+        assert!(drain.is_on() && !is_over(&drain, s(1_000_000)));
         assert_eq!(drain.left(s(2)), None);
         drain.tell(State::Draining, Some(s(60)), s(500));
         assert_eq!(drain.left(s(500)), Some(s(60)));
         drain.tell(State::Draining, Some(s(10)), s(520));
         assert_eq!(drain.left(s(520)), Some(s(10)));
         drain.tell(State::Active, None, s(525));
-        assert!(!drain.is_on() && !drain.is_over(s(1_000_000)));
+        assert!(!drain.is_on() && !is_over(&drain, s(1_000_000)));
         drain.tell(State::Draining, Some(s(10)), s(600));
-        assert!(!drain.is_over(s(609)) && drain.is_over(s(610)));
+        assert!(!is_over(&drain, s(609)) && is_over(&drain, s(610)));
     }
 }

@@ -7,7 +7,7 @@
 //! ```
 //! A direction that moves much at a time leaves the copying to the kernel, as long as both ends are bare sockets.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -17,12 +17,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::pipe::Pipe;
+use super::scratch::{self, SCRATCH};
 use super::stream::Stream;
 
-/// What one read can take: smaller costs CPU in bulk (64 KiB: 6 to 18 %), larger gains nothing.
-const SCRATCH: usize = 256 * 1024;
 /// Bytes one direction may move before the others of its worker have their turn.
-const TURN: usize = 2 * SCRATCH;
+pub(super) const TURN: usize = 2 * SCRATCH;
 /// One read of so many bytes makes a direction bulky: what comes next goes through a pipe.
 const BULK: usize = 32 * 1024;
 /// Bursts of less do not keep it bulky: below, two system calls more cost as much as the copy does.
@@ -30,10 +29,6 @@ const SPARSE: usize = 16 * 1024;
 /// So many of them in a row, and it is not bulky any more. Not the first: that may be the end of a large message, and the
 /// beginning of the next would be copied.
 const PATIENCE: u8 = 2;
-
-thread_local! {
-    static SCRATCH_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
-}
 
 /// What a session's bytes come from and go to.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
@@ -245,7 +240,7 @@ impl Lane {
         from: &mut R,
         to: &mut W,
     ) -> Poll<Result<Step, Event>> {
-        SCRATCH_BUFFER.with_borrow_mut(|scratch| {
+        scratch::with(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
             ready!(Pin::new(from).poll_read(cx, &mut buffer)).map_err(|e| Event::SenderFailed(e.kind()))?;
             let bytes = buffer.filled();

@@ -17,6 +17,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::busy_poll;
+use super::frames::Voice;
 use super::lane::{Event, Lane, Socket, Stage};
 
 /// One end of a session.
@@ -64,10 +65,13 @@ pub(super) struct Moved {
     pub(super) from_backend: Cell<u64>,
     /// One side has ended, the other has not yet.
     pub(super) closing: Cell<bool>,
+    /// How to speak with the relay, if it understands frames.
+    pub(super) voice: Option<Rc<Voice>>,
 }
 
 impl Moved {
-    fn total(&self) -> u64 {
+    /// Bytes either way.
+    pub(super) fn total(&self) -> u64 {
         self.from_client.get().wrapping_add(self.from_backend.get())
     }
 }

@@ -11,7 +11,7 @@ use super::backend::authority;
 use super::error::Error;
 use super::rewrite::{Ops, Said, location, target};
 use super::table::{Listener, Member, Upstream};
-use crate::config::model::{self, Action, Name, NewHost, Redirect, Respond};
+use crate::config::model::{self, Action, Frames, Name, NewHost, Redirect, Respond};
 
 /// A route, ready to be followed.
 #[derive(Debug)]
@@ -87,6 +87,11 @@ impl Taken {
         let host = self.host.to_str().unwrap_or_default();
         let admitted = self.route.given.origins.admit(headers, host);
         admitted.map_err(|why| Error::Origin { route: self.route.name.clone(), why })
+    }
+
+    /// How the frames of its sessions are looked after, if they are.
+    pub(super) fn frames(&self) -> Option<Arc<Frames>> {
+        self.route.given.frames.clone()
     }
 
     /// What a backend is asked for.

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,11 +14,18 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::backend::Place;
-use super::relay::{End, Moved};
+use super::backend::{self, Place};
+use super::drain::Drain;
+use super::ended::Ended;
+use super::frames::{Ending, Voice};
+use super::pace::{Group, Pace};
+use super::relay::{End, Moved, Side};
 use super::table::Listener;
 use super::tally::Tally;
 use super::upgrade::Leave;
+
+/// How often sessions are looked at.
+pub(super) const TICK: Duration = Duration::from_secs(1);
 
 /// Who a session is between.
 #[derive(Debug)]
@@ -32,29 +40,6 @@ pub(super) struct Parties {
     pub(super) leave: Leave,
 }
 
-/// Why we end a session that neither side ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Ended {
-    /// The address it was reached at is on another node now.
-    #[error("its address moved to another node")]
-    AddressLeft,
-    /// No byte for longer than allowed.
-    #[error("idle too long")]
-    Idle,
-    /// Its backend drains, and the time that was given for that is over.
-    #[error("its backend had drained long enough")]
-    BackendDrained,
-    /// The same with the listener its client came in by.
-    #[error("its listener had drained long enough")]
-    ListenerDrained,
-    /// The same with this node.
-    #[error("this node had drained long enough")]
-    NodeDrained,
-    /// This node stops.
-    #[error("this node stops")]
-    Stopping,
-}
-
 #[derive(Debug)]
 struct Session {
     parties: Parties,
@@ -67,7 +52,60 @@ struct Session {
     ended: Cell<Option<Ended>>,
 }
 
+/// How a session is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// With a word to both sides, if it understands frames; it has some time for that.
+    Polite,
+    /// At once.
+    Abrupt,
+}
+
 impl Session {
+    fn end(&self, why: Ended, manner: Manner) {
+        match self.moved.voice.as_ref().filter(|_| manner == Manner::Polite) {
+            Some(voice) => voice.end(why),
+            None => {
+                self.ended.set(Some(why));
+                self.task.abort();
+            }
+        }
+    }
+
+    /// Why it must end now, whoever drains or not.
+    fn due(&self, at: Instant, now: Duration, closing: Duration) -> Option<Ended> {
+        let idle = match self.parties.leave.idle_ms {
+            0 => Duration::MAX,
+            ms => Duration::from_millis(ms.into()),
+        };
+        let voice = self.moved.voice.as_ref();
+        let half = self.moved.closing.get() || voice.is_some_and(|voice| voice.is_closed());
+        let silent = at.saturating_duration_since(self.active.get());
+        let idle = (silent > if half { closing } else { idle }).then_some(Ended::Idle);
+        idle.or_else(|| voice?.look(now))
+    }
+
+    /// A polite end that is under way.
+    fn ending(&self) -> Option<Ending> {
+        self.moved.voice.as_ref()?.ending()
+    }
+
+    /// Whose drain it must end by, the soonest of them, how long it has at `now`, and what is said of it then. One that ends
+    /// politely needs a moment for that.
+    fn drains(&self, whole: &Whole<'_>, now: Duration) -> Option<(Group, Duration, Ended)> {
+        let polite = self.moved.voice.is_some();
+        let backend = self.parties.place.backend();
+        let drains = [
+            (&backend.drain, Ended::BackendDrained),
+            (&*self.parties.listener.drain, Ended::ListenerDrained),
+            (whole.drain, Ended::NodeDrained),
+        ];
+        let of = |(drain, why): (&Drain, Ended)| Some(((ptr::from_ref(drain).addr(), polite), drain.left(now)?, why));
+        let stops = whole.stops_in.map(|left| ((0, polite), left, Ended::Stopping));
+        let (group, left, why) = drains.into_iter().filter_map(of).chain(stops).min_by_key(|(_, left, _)| *left)?;
+        Some((group, if polite { left.saturating_sub(TICK) } else { left }, why))
+    }
+
     /// Counts what moved since the last time; whether anything did.
     fn count(&self, tally: &Tally) -> bool {
         let now = (self.moved.from_client.get(), self.moved.from_backend.get());
@@ -79,6 +117,15 @@ impl Session {
         tally.from_backend.fetch_add(now.1.wrapping_sub(before.1), Relaxed);
         true
     }
+}
+
+/// What ends sessions whoever their backend and their listener are.
+#[derive(Debug)]
+pub(super) struct Whole<'a> {
+    /// Whether this node drains.
+    pub(super) drain: &'a Drain,
+    /// When it stops: how long its sessions have left.
+    pub(super) stops_in: Option<Duration>,
 }
 
 /// All sessions of one worker. Slots are reused; an idle session costs about 200 bytes here.
@@ -133,44 +180,44 @@ impl Sessions {
         self.slots.borrow_mut()[slot as usize] = Some(Box::new(session));
     }
 
-    /// Ends all of them.
-    pub(super) fn end_all(&self, why: Ended) {
-        self.end(|_| Some(why));
-    }
-
     /// Ends those whose client reached us at an address that `left` names.
     pub(super) fn end_where(&self, left: impl Fn(IpAddr) -> bool, why: Ended) {
-        self.end(|session| left(session.parties.local).then_some(why));
+        for session in self.slots.borrow().iter().flatten().filter(|s| left(s.parties.local)) {
+            session.end(why, Manner::Polite);
+        }
     }
 
-    /// Ends those that have been idle, or half closed and idle, for too long, and those whose backend or listener must have drained
-    /// by `due`, a time of [`super::backend::now`]. Called now and then: one look at all of them costs less than a timer
-    /// each.
-    pub(super) fn end_overdue(&self, now: Instant, closing: Duration, due: Duration) {
-        self.end(|session| {
-            if session.parties.place.backend().drain.is_over(due) {
-                return Some(Ended::BackendDrained);
-            }
-            if session.parties.listener.drain.is_over(due) {
-                return Some(Ended::ListenerDrained);
-            }
-            if session.count(&self.tally) {
-                session.active.set(now);
-            }
-            let idle = match session.parties.leave.idle_ms {
-                0 => Duration::MAX,
-                ms => Duration::from_millis(ms.into()),
-            };
-            let limit = if session.moved.closing.get() { closing } else { idle };
-            (now.saturating_duration_since(session.active.get()) > limit).then_some(Ended::Idle)
-        });
-    }
-
-    fn end(&self, reason: impl Fn(&Session) -> Option<Ended>) {
+    /// Ends those whose time has come: idle, or half closed and idle, for longer than they may; too old; silent; or it is
+    /// their turn because somebody drains. Called once in each [`TICK`]: one look at all of them costs less than a timer each.
+    pub(super) fn look_after(&self, closing: Duration, whole: &Whole<'_>) {
+        let (at, now) = (Instant::now(), backend::now());
+        let mut pace = Pace::default();
         for session in self.slots.borrow().iter().flatten() {
-            if let Some(why) = reason(session) {
-                session.ended.set(Some(why));
-                session.task.abort();
+            if session.count(&self.tally) {
+                session.active.set(at);
+            }
+            if let Some(Ending { why, since }) = session.ending() {
+                let over = session.drains(whole, now).is_some_and(|(_, left, _)| left.is_zero());
+                // When its time is over too, it has had one turn.
+                if now.saturating_sub(since) >= if over { closing.min(TICK / 2) } else { closing } {
+                    session.end(why, Manner::Abrupt);
+                }
+            } else if let Some(why) = session.due(at, now, closing) {
+                session.end(why, Manner::Polite);
+            } else if let Some((group, left, _)) = session.drains(whole, now) {
+                pace.count(group, left);
+            }
+        }
+        if pace.is_empty() {
+            return;
+        }
+        for session in self.slots.borrow().iter().flatten() {
+            if session.ended.get().is_none()
+                && session.ending().is_none()
+                && let Some((group, _, why)) = session.drains(whole, now)
+                && pace.take(group, TICK)
+            {
+                session.end(why, Manner::Polite);
             }
         }
     }
@@ -182,14 +229,19 @@ impl Sessions {
         backend.sessions.fetch_sub(1, Relaxed);
         self.tally.sessions.fetch_sub(1, Relaxed);
         session.count(&self.tally);
-        let why = match (end, session.ended.get()) {
-            (Some(end), _) => end.to_string(),
-            (None, ended) => ended.unwrap_or(Ended::Stopping).to_string(),
+        let voice = session.moved.voice.as_deref();
+        let ended = session.ended.get().or(voice.and_then(Voice::ending).map(|ending| ending.why));
+        // Who ends politely waits for the others, and ends as they do.
+        let (by, why) = match (end, ended) {
+            (Some(end), ended) if voice.is_none() || ended.is_none() => (end.side.to_string(), end.to_string()),
+            (_, ended) => ("tandem".to_owned(), ended.unwrap_or(Ended::Stopping).to_string()),
         };
-        let by = match end {
-            Some(end) => end.side.to_string(),
-            None => "tandem".to_owned(),
-        };
+        let ours = voice.and_then(Voice::ending).map(|ending| ending.why.code());
+        let closed = |side| voice.and_then(|voice| voice.closed(side));
+        if voice.is_some() {
+            self.tally.closed(ours, closed(Side::Client), closed(Side::Backend), end.map(|end| end.side));
+        }
+        let header = voice.and_then(Voice::broken).map(|broken| hex(broken.head()));
         tracing::info!(
             target: "access",
             client = %session.parties.client,
@@ -201,9 +253,18 @@ impl Sessions {
             from_backend = session.moved.from_backend.get(),
             by,
             why,
+            close = ours,
+            client_close = closed(Side::Client),
+            backend_close = closed(Side::Backend),
+            header,
             "session ended"
         );
     }
+}
+
+/// Bytes as a log shows them.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }
 
 /// A session's task. It holds the slot, and vacates it also when it is aborted. Written by hand: an `async` block would

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use http::StatusCode;
 
 use super::error::{Error, Failure};
 use super::limits::{LIMITS, Limit};
+use super::relay::Side;
 use super::screen::Refusal;
 use crate::config::model::Name;
 use crate::metrics::{Histogram, Page};
@@ -30,6 +32,12 @@ pub(super) struct Tally {
     requests: [AtomicU64; CLASSES.len()],
     refused: [AtomicU64; REASONS.len()],
     limits: [AtomicU64; LIMITS.len()],
+    /// From our pings to their answers, by side.
+    pings: [Histogram; 2],
+    /// Sides that did not answer.
+    ghosts: [AtomicU64; 2],
+    /// By who sent them, and code.
+    closes: [[AtomicU64; CODES.len()]; CLOSERS.len()],
 }
 
 /// What became of a handshake.
@@ -42,6 +50,14 @@ pub(super) enum Upgrade {
     /// It was refused here, or no backend answered.
     Failed,
 }
+
+const SIDES: [&str; 2] = ["client", "backend"];
+const CLOSERS: [&str; 3] = ["client", "backend", "tandem"];
+/// Those of RFC 6455 section 7.4 and its registry, by their own number; others by who may use them.
+const CODES: [&str; 18] = [
+    "1000", "1001", "1002", "1003", "1005", "1006", "1007", "1008", "1009", "1010", "1011", "1012", "1013", "1014",
+    "1015", "3xxx", "4xxx", "other",
+];
 
 const UPGRADES: [&str; 3] = ["accepted", "declined", "failed"];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -116,10 +132,42 @@ impl Tally {
         self.limits[limit.index()].fetch_add(1, Relaxed);
     }
 
+    /// A side answered our ping after this time.
+    pub(super) fn ping(&self, side: Side, after: Duration) {
+        self.pings[side as usize].observe(after);
+    }
+
+    /// A side is a ghost.
+    pub(super) fn ghost(&self, side: Side) {
+        self.ghosts[side as usize].fetch_add(1, Relaxed);
+    }
+
+    /// A session whose frames were looked after has ended: the codes of the Closes of ours, the client and the backend, and
+    /// who ended its stream first.
+    pub(super) fn closed(&self, ours: Option<u16>, client: Option<u16>, backend: Option<u16>, first: Option<Side>) {
+        let without = |side| (first == Some(side) && ours.is_none()).then_some(1006);
+        let unsaid = client.is_none() && backend.is_none();
+        let of = |said: Option<u16>, side| said.or(without(side).filter(|_| unsaid));
+        for (who, code) in [of(client, Side::Client), of(backend, Side::Backend), ours].into_iter().enumerate() {
+            if let Some(code) = code {
+                self.closes[who][code_index(code)].fetch_add(1, Relaxed);
+            }
+        }
+    }
+
     /// A client's PROXY header was missing or wrong.
     pub(super) fn unannounced(&self) {
         self.refused[14].fetch_add(1, Relaxed);
     }
+}
+
+fn code_index(code: u16) -> usize {
+    let word = match code {
+        3000..=3999 => "3xxx".to_owned(),
+        4000..=4999 => "4xxx".to_owned(),
+        code => code.to_string(),
+    };
+    CODES.iter().position(|known| *known == word).unwrap_or(CODES.len() - 1)
 }
 
 /// How the TLS handshakes of one listener ended.
@@ -180,6 +228,21 @@ pub(super) fn write(all: &[Arc<Tally>], page: &mut Page<'_>) -> fmt::Result {
     page.counter("refused", "Requests that no backend answered, by reason.", refused)?;
     let limits = each("limit", &LIMITS, |t, i| &t.limits[i]);
     page.counter("limit_hits", "Clients that were refused because of a limit.", limits)?;
+    let ghosts = each("side", &SIDES, |t, i| &t.ghosts[i]);
+    page.counter("ghosts", "Sessions ended because a side did not answer pings.", ghosts)?;
+    let closes = |(who, from): (usize, &&str)| {
+        let labels = |code: &str| vec![("from", (*from).to_owned()), ("code", code.to_owned())];
+        let total = move |code: usize| all.iter().map(|t| t.closes[who][code].load(Relaxed)).sum::<u64>();
+        CODES.iter().enumerate().map(|(i, code)| (labels(code), total(i))).collect::<Vec<_>>()
+    };
+    let closes = CLOSERS.iter().enumerate().flat_map(closes).collect();
+    page.counter(
+        "session_closes",
+        "Closes of sessions whose frames are looked after, by sender and code; 1006: it left without one.",
+        closes,
+    )?;
+    page.histogram("client_ping_seconds", "From a ping to the client's answer.", all.iter().map(|t| &t.pings[0]))?;
+    page.histogram("backend_ping_seconds", "From a ping to the backend's answer.", all.iter().map(|t| &t.pings[1]))?;
     page.histogram("dial_seconds", "Connections to backends that came about.", all.iter().map(|t| &t.dials))?;
     let handshakes = all.iter().map(|t| &t.handshakes);
     page.histogram("upgrade_seconds", "WebSocket handshakes that a backend agreed to, dialing included.", handshakes)

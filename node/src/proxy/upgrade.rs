@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::backend::{Place, now};
 use super::connection::Asked;
 use super::error::{Error, Failure};
+use super::frames::{Extension, Terms};
 use super::headers;
 use super::heads::encode;
 use super::limits::{Limit, Permit, Taken};
@@ -34,6 +35,8 @@ pub(super) struct Accepted {
     pub(super) early: Bytes,
     pub(super) place: Place,
     pub(super) leave: Leave,
+    /// How its frames are looked after; `None`: they are bytes.
+    pub(super) terms: Option<Terms>,
 }
 
 /// What a session holds of the limits, from its handshake to its end.
@@ -83,13 +86,16 @@ pub(super) async fn open(
         let tried_at = Instant::now();
         match attempt(worker, member, asked, &request, &accept).await {
             Ok(Answer::Yes(mut response, socket, early)) => {
+                let agreed = response.headers().get_all(SEC_WEBSOCKET_EXTENSIONS).iter().map(HeaderValue::as_bytes);
+                let extension = Extension::agreed(agreed);
+                let terms = asked.taken.frames().map(|frames| Terms { frames, extension });
                 asked.stick(response.headers_mut(), place.backend());
                 place.backend().served();
                 worker.tally.handshakes.observe(began.elapsed());
                 let idle = asked.upstream.timeouts.idle;
                 let idle_ms = idle.map_or(0, |idle| u32::try_from(idle.as_millis()).unwrap_or(u32::MAX));
                 let leave = Leave { _permit: permit, _seat: seat, idle_ms };
-                return Ok((response, Some(Accepted { socket, early, place, leave })));
+                return Ok((response, Some(Accepted { socket, early, place, leave, terms })));
             }
             Ok(Answer::No(mut response)) => {
                 asked.stick(response.headers_mut(), place.backend());

@@ -18,11 +18,12 @@ use super::balance::{Affinity, Candidate, Choice, Rotation, choose};
 use super::connection::{self, Arrival, Asked};
 use super::descriptors::{Descriptors, Room};
 use super::drain::Drain;
+use super::ended::Ended;
 use super::error::Failure;
 use super::limits::{Limit, Limiter, Permit, Refusal};
 use super::pool::Pool;
 use super::proxy_protocol::Addresses;
-use super::sessions::{Ended, Sessions};
+use super::sessions::{Sessions, TICK, Whole};
 use super::stream::Stream;
 use super::table::{Member, Table, Upstream};
 use super::tally::Tally;
@@ -30,8 +31,6 @@ use crate::config::model::{Balance, Name, State};
 
 /// How long to wait for descriptors or memory when an accept found none.
 const BACK_OFF: Duration = Duration::from_millis(20);
-/// How often sessions and connections are looked for that are idle or must end.
-const TICK: Duration = Duration::from_secs(1);
 
 /// What a worker is told.
 #[derive(Debug)]
@@ -173,7 +172,7 @@ impl Worker {
             let order = tokio::select! {
                 order = orders.recv() => order,
                 now = tick.tick() => {
-                    self.look_after(now);
+                    self.look_after(now, deadline);
                     continue;
                 }
                 () = self.alive.none(), if deadline.is_some() => return,
@@ -213,14 +212,10 @@ impl Worker {
         }
     }
 
-    fn look_after(&self, now: Instant) {
+    fn look_after(&self, now: Instant, deadline: Option<Instant>) {
         let table = self.table();
-        // Rather in the last second of a drain's time than in the first one after it.
-        let due = backend::now() + TICK;
-        self.sessions.end_overdue(now, table.settings.close_timeout, due);
-        if self.shared.drain.is_over(due) {
-            self.sessions.end_all(Ended::NodeDrained);
-        }
+        let stops_in = deadline.map(|at| at.saturating_duration_since(now));
+        self.sessions.look_after(table.settings.close_timeout, &Whole { drain: &self.shared.drain, stops_in });
         self.pool.expire(now);
         self.rotations.borrow_mut().retain(|name, rotation| {
             let Some(upstream) = table.upstreams.get(name) else { return false };

@@ -33,6 +33,17 @@ add = ["x-c: {{}}"]
 [routes.chat.response_headers]
 set = ["x-r: {route}"]
 
+[routes.chat.frames]
+ping = "client"
+ping_interval = "10s"
+pong_timeout = "5s"
+max_frame = 65536
+max_message = 1048576
+messages_per_second = 100
+bytes_per_second = 1000000
+over_rate = "close"
+max_age = "12h"
+
 [routes.gone]
 host = "*"
 path_exact = "/gone"
@@ -98,10 +109,21 @@ fn what_cannot_be_is_told_whole() {
         remove = ["Connection"]
         set = ["Host: x", "Sec-WebSocket-Key: x", "x-a: {nobody}", "x-a", "x-a: a\rb"]
         add = ["Transfer-Encoding: chunked", "Content-Length: 1", "x-a: {"]
+        [routes.d.frames]
+        ping = "sometimes"
+        ping_interval = "10ms"
+        pong_timeout = "never"
+        max_frame = 124
+        max_message = -1
+        max_age = "1ms"
+        over_rate = "maybe"
         [routes.e]
         respond = { status = 101, content_type = "a\nb" }
         [routes.f]
         respond = { status = 204, body = "x" }
+        [routes.g]
+        respond = { status = 404 }
+        frames = {}
     "#;
     let said = parse(bad).unwrap_err().to_string();
     for place in [
@@ -132,6 +154,14 @@ fn what_cannot_be_is_told_whole() {
         "routes.d.request_headers.add[0] = \"Transfer-Encoding: chunked\": touches transfer-encoding",
         "routes.d.request_headers.add[1] = \"Content-Length: 1\": touches content-length",
         "routes.d.request_headers.add[2] = \"x-a: {\": opens a brace",
+        "routes.d.frames.ping = \"sometimes\": is not known here; use one of: both, client, backend, off",
+        "routes.d.frames.ping_interval = \"10ms\": is too short",
+        "routes.d.frames.pong_timeout = \"never\": is not a length of time",
+        "routes.d.frames.max_frame = \"124\": is less than a control frame may have; use 125 bytes or more",
+        "routes.d.frames.max_message = \"-1\": is out of range",
+        "routes.d.frames.max_age = \"1ms\": is too short",
+        "routes.d.frames.over_rate = \"maybe\": is not known here; use one of: delay, close",
+        "routes.g.frames: looks after sessions, and the route opens none",
         "routes.e.respond.status = \"101\"",
         "routes.e.respond.content_type",
         "routes.f.respond.body: cannot be sent with 204",
@@ -146,4 +176,20 @@ fn what_cannot_be_is_told_whole() {
     assert!(parse(idle).unwrap_err().to_string().contains("routes.a.rewrite: changes what a backend is asked"));
     let lost = "routes.a = { listeners = [\"web\"], redirect = { to = \"/\" } }";
     assert!(parse(lost).unwrap_err().to_string().contains("routes.a.listeners = \"web\": is no listener here"));
+}
+
+#[test]
+fn frames_are_looked_after_as_usual_unless_told_otherwise() {
+    let text = "[routes.a]\nhost = \"*\"\npath = \"/\"\nupstream = \"u\"\n\n[routes.a.frames]\n\n[upstreams.u]\n";
+    let config = meant(text);
+    let frames = config.routes["a"].frames.clone().unwrap();
+    assert_eq!(*frames, model::Frames::default());
+    let rendered = render(&config);
+    let shown = rendered.split("[upstreams.u]").next().unwrap();
+    assert_eq!(
+        shown,
+        text.split("[upstreams.u]").next().unwrap(),
+        "what is as usual is not written, but that they are looked after is"
+    );
+    assert_eq!(Config::try_from(&pb::Config::from(&config)).unwrap(), config);
 }

@@ -291,7 +291,7 @@ fn all_mistakes_are_told_at_once_with_path_and_value() {
     "#;
     let expected = r#"
 listeners.one.http2 = "maybe": is not known here; use one of: off, on
-routes.e.hots = "x": is not a known key; known here: host, path, path_exact, path_regex, listeners, methods, headers, query, protocols, websocket, origins, origin_required, upstream, redirect, respond, rewrite, request_headers, response_headers
+routes.e.hots = "x": is not a known key; known here: host, path, path_exact, path_regex, listeners, methods, headers, query, protocols, websocket, origins, origin_required, upstream, redirect, respond, rewrite, request_headers, response_headers, frames
 upstreams.chat.balance = "fastest": is not known here; use one of: round_robin, least_sessions, p2c, hash
 upstreams.chat.check.kind = "udp": is not known here; use one of: none, tcp, http, websocket, tls
 upstreams.chat.check.rise = "0": is out of range; use a number from 1 to 4294967295

@@ -1,6 +1,7 @@
 //! A route: which requests it takes, and what it does with them.
 
 mod condition;
+mod frames;
 mod header_ops;
 mod host;
 mod matching;
@@ -9,9 +10,12 @@ mod pattern;
 mod rewrite;
 mod template;
 
+use std::sync::Arc;
+
 use http::header::HeaderValue;
 
 pub use condition::{Condition, Place, Test};
+pub use frames::{Frames, OverRate, PingTo};
 pub use header_ops::{HeaderOps, Var};
 pub use host::{Host, without_port};
 pub use matching::{Matching, Path, WebSocketUse};
@@ -42,6 +46,8 @@ pub struct Route {
     pub request_headers: HeaderOps,
     /// What changes on any answer, ours too.
     pub response_headers: HeaderOps,
+    /// How its sessions' frames are looked after; `None`: its sessions are bytes. Nothing where there is no upstream.
+    pub frames: Option<Arc<Frames>>,
 }
 
 /// What a route does with a request.
@@ -93,6 +99,7 @@ impl Route {
             rewrite: Rewrite::default(),
             request_headers: HeaderOps::default(),
             response_headers: HeaderOps::default(),
+            frames: None,
         }
     }
 
@@ -112,8 +119,13 @@ impl Route {
         let rewrite = given.rewrite.clone().unwrap_or_default();
         let rewrite =
             Rewrite::check(&format!("{path}.rewrite"), &rewrite, matching.as_ref().map(|m| &m.path), problems);
+        let frames = given.frames.as_ref().map(|f| Arc::new(Frames::check(&format!("{path}.frames"), f, problems)));
         let action = action?;
         if !matches!(action, Action::Upstream(_)) {
+            if frames.is_some() {
+                let why = "looks after sessions, and the route opens none";
+                problems.add(format!("{path}.frames"), "", why, "leave it out");
+            }
             for (key, idle) in [("rewrite", rewrite.is_empty()), ("request_headers", request_headers.is_empty())] {
                 if !idle {
                     let why = "changes what a backend is asked, and the route asks none";
@@ -121,7 +133,7 @@ impl Route {
                 }
             }
         }
-        Some(Self { matching: matching?, origins, action, rewrite, request_headers, response_headers })
+        Some(Self { matching: matching?, origins, action, rewrite, request_headers, response_headers, frames })
     }
 
     pub(super) fn message(&self, name: &Name) -> pb::Route {
@@ -132,6 +144,7 @@ impl Route {
             rewrite: self.rewrite.message(),
             request_headers: self.request_headers.message(),
             response_headers: self.response_headers.message(),
+            frames: self.frames.as_ref().map(|frames| frames.message()),
             ..Default::default()
         };
         self.matching.say(&mut said);
@@ -150,6 +163,7 @@ impl Route {
         said.rewrite = t.table("rewrite", problems).map(|t| Rewrite::read(t, problems));
         said.request_headers = t.table("request_headers", problems).map(|t| HeaderOps::read(t, problems));
         said.response_headers = t.table("response_headers", problems).map(|t| HeaderOps::read(t, problems));
+        said.frames = t.table("frames", problems).map(|t| Frames::read(t, problems));
         said
     }
 
@@ -210,6 +224,9 @@ impl Route {
                 lists(&[("remove", &ops.remove), ("set", &ops.set), ("add", &ops.add)], &mut of);
                 t.insert(key.to_owned(), of.into());
             }
+        }
+        if let Some(frames) = &self.frames {
+            t.insert("frames".to_owned(), frames.table().into());
         }
         t
     }

@@ -5,6 +5,7 @@
 //! the target's `seeds/` once the mistake is mended.
 
 mod engine;
+mod frames;
 mod proxy_header;
 mod route;
 mod upgrade;

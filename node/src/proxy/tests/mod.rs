@@ -5,6 +5,7 @@ mod balancing;
 mod bulk;
 mod draining;
 mod ejection;
+mod frames;
 mod fuzz;
 mod health;
 mod http;

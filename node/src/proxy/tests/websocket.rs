@@ -15,14 +15,14 @@ use crate::config::model::{Backend, Balance, Check, State, Upstream};
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-fn handshake(more: &str) -> String {
+pub(super) fn handshake(more: &str) -> String {
     format!(
         "GET /chat?room=1 HTTP/1.1\r\nHost: chat.example:81\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{more}\r\n"
     )
 }
 
-fn switch(more: &str) -> String {
+pub(super) fn switch(more: &str) -> String {
     let accept = derive_accept_key(KEY.as_bytes());
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n{more}\r\n"
