@@ -1,7 +1,7 @@
 //! What is compared, and how well Tandem must do.
 
 use crate::contender::Contender::{
-    self, Envoy, Haproxy, HaproxyTuned, Nginx, NginxTuned, Nobody, Tandem, TandemBusyPoll,
+    self, Envoy, Haproxy, HaproxyTuned, Nginx, NginxTuned, Nobody, Tandem, TandemBusyPoll, TandemFrames,
 };
 use crate::load::{Figure, Work};
 
@@ -133,6 +133,19 @@ pub(crate) const ROWS: &[Row] = &[
                 target: Target::Ratio(0.4),
             },
         ],
+    },
+    Row {
+        id: "echo-64-frames",
+        work: Work::Echo { sessions: 64, bytes: 125 },
+        transport: Transport::Plain,
+        contenders: &[Tandem, TandemFrames],
+        lines: &[Line {
+            title: "CPU per 125 B echo, 64 sessions, frames understood, over bytes",
+            figure: Figure::CpuMicros,
+            ours: TandemFrames,
+            rivals: &[Tandem],
+            target: Target::Ratio(1.1),
+        }],
     },
     Row {
         id: "bulk-64k",

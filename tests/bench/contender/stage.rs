@@ -69,9 +69,12 @@ impl Stage {
             Contender::Haproxy => Some(haproxy::command(&place, haproxy::Buffers::Stock)?),
             Contender::HaproxyTuned => Some(haproxy::command(&place, haproxy::Buffers::Large)?),
             Contender::Envoy => Some(envoy::command(&place)?),
-            Contender::Tandem => Some(tandem::command(&place, *admin.insert(free_address()?), tandem::Wait::Sleeping)?),
+            Contender::Tandem => Some(tandem::command(&place, *admin.insert(free_address()?), tandem::How::Usual)?),
             Contender::TandemBusyPoll => {
-                Some(tandem::command(&place, *admin.insert(free_address()?), tandem::Wait::Polling)?)
+                Some(tandem::command(&place, *admin.insert(free_address()?), tandem::How::Polling)?)
+            }
+            Contender::TandemFrames => {
+                Some(tandem::command(&place, *admin.insert(free_address()?), tandem::How::Frames)?)
             }
         };
         let log = dir.path().join("log");

@@ -16,20 +16,23 @@ use crate::certificate::Certificate;
 /// The upstream of all backends.
 pub(crate) const UPSTREAM: &str = "bench";
 
-/// What a worker does while there is nothing to do.
+/// What it is told to do.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wait {
-    /// Sleeps in the kernel.
-    Sleeping,
-    /// Looks again and again.
+pub(super) enum How {
+    /// What it does untold.
+    Usual,
+    /// To look again and again while there is nothing to do, instead of sleeping in the kernel.
     Polling,
+    /// To look after the frames of sessions, instead of relaying bytes.
+    Frames,
 }
 
 /// How to start it.
-pub(super) fn command(place: &Place<'_>, admin: SocketAddr, wait: Wait) -> anyhow::Result<Command> {
+pub(super) fn command(place: &Place<'_>, admin: SocketAddr, how: How) -> anyhow::Result<Command> {
     let secret = place.dir.join("cluster.key");
-    let mut node = node_toml(place.dir, admin, wait);
+    let mut node = node_toml(place.dir, admin, how);
     let mut document = format!("[listeners.web]\naddress = \"{}\"\n", place.listen);
+    let frames = if how == How::Frames { "frames = {}\n" } else { "" };
     if place.certificate.is_some() {
         let made = tandemd(&["secret", &secret.to_string_lossy()])?;
         ensure!(made.status.success(), "tandemd secret: {}", String::from_utf8_lossy(&made.stderr));
@@ -37,7 +40,7 @@ pub(super) fn command(place: &Place<'_>, admin: SocketAddr, wait: Wait) -> anyho
     }
     write!(
         document,
-        "[routes.all]\nupstream = \"{UPSTREAM}\"\n[upstreams.{UPSTREAM}]\ncheck = {{ kind = \"none\" }}\n"
+        "[routes.all]\nupstream = \"{UPSTREAM}\"\n{frames}[upstreams.{UPSTREAM}]\ncheck = {{ kind = \"none\" }}\n"
     )?;
     for backend in &place.stage.backends {
         write!(document, "[[upstreams.{UPSTREAM}.backends]]\naddress = \"{backend}\"\n")?;
@@ -52,8 +55,8 @@ pub(super) fn command(place: &Place<'_>, admin: SocketAddr, wait: Wait) -> anyho
     Ok(command)
 }
 
-fn node_toml(dir: &Path, admin: SocketAddr, wait: Wait) -> String {
-    let polling = if wait == Wait::Polling { "busy_poll = true\n" } else { "" };
+fn node_toml(dir: &Path, admin: SocketAddr, how: How) -> String {
+    let polling = if how == How::Polling { "busy_poll = true\n" } else { "" };
     format!(
         "cluster = \"bench\"\nname = \"a\"\ndata_dir = \"{}\"\n[control]\nlisten = \"{admin}\"\n\
          [peers]\na = {{ address = \"{admin}\" }}\n[vip]\nprovider = \"none\"\n[proxy]\nworkers = 1\n{polling}",

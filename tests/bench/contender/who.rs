@@ -26,6 +26,8 @@ pub(crate) enum Contender {
     Tandem,
     /// tandemd that waits for the next message on the processor.
     TandemBusyPoll,
+    /// tandemd that understands every frame.
+    TandemFrames,
 }
 
 impl Contender {
@@ -40,6 +42,7 @@ impl Contender {
             Self::Envoy => "Envoy",
             Self::Tandem => "Tandem",
             Self::TandemBusyPoll => "Tandem, busy_poll",
+            Self::TandemFrames => "Tandem, frames",
         }
     }
 
@@ -50,7 +53,7 @@ impl Contender {
             Self::Nginx | Self::NginxTuned => "nginx",
             Self::Haproxy | Self::HaproxyTuned => "HAProxy",
             Self::Envoy => "Envoy",
-            Self::Tandem | Self::TandemBusyPoll => "Tandem",
+            Self::Tandem | Self::TandemBusyPoll | Self::TandemFrames => "Tandem",
         }
     }
 
@@ -67,7 +70,7 @@ impl Contender {
             }
             Self::Envoy => said(Command::new(envoy::program()).arg("--version"), "version: ")
                 .ok_or_else(|| "not on the PATH: install it, or --install-peers".to_owned()),
-            Self::Tandem | Self::TandemBusyPoll => tandem::version(),
+            Self::Tandem | Self::TandemBusyPoll | Self::TandemFrames => tandem::version(),
         }
     }
 }
