@@ -19,7 +19,7 @@ use crate::control::disk::Disk;
 use crate::control::timings::Timings;
 
 /// What nobody waits for comes to disk with the next transaction, or after this.
-const LINGER: Duration = Duration::from_millis(200);
+const LINGER: Duration = Duration::from_millis(5);
 
 /// Who writes: vote and log here, snapshots beside it. Run it on threads, or among the tasks of a simulation; the file closes with it.
 #[must_use = "nothing is written, and nothing acknowledged, unless it runs"]
