@@ -14,7 +14,7 @@ use super::hands::{Hands as _, Provided};
 use super::keeper::tests::{World, holds};
 use super::keeper::{Keeper, Settings};
 use super::lease::{Action, News};
-use super::namespace::{Namespace, VIP, cable, has_vip, here, ip, skipped, until, vip};
+use super::namespace::{Namespace, VIP, cable, has_vip, here, ip, mac, skipped, until, vip};
 use super::netlink::Interface;
 use crate::config::Provider;
 use crate::control::Role;
@@ -37,11 +37,6 @@ fn lead_on(world: World) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
-}
-
-fn mac(interface: &str) -> String {
-    let shown = ip(&format!("-oneline link show dev {interface}"));
-    shown.split_once("link/ether ").unwrap().1.split(' ').next().unwrap().to_owned()
 }
 
 /// Holds `address` in the node's namespace, serves a byte there, and lets the neighbour, who knows the address by a stale

@@ -7,11 +7,11 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::{Handle, MulticastGroup};
 
 use super::Error;
+use super::netlink::local;
 
 /// A connection that ended and cannot be made anew is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -65,11 +65,7 @@ impl Happenings {
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelAddress(message))
                     if message.header.index == index =>
                 {
-                    let address = message.attributes.iter().find_map(|attribute| match attribute {
-                        AddressAttribute::Local(address) | AddressAttribute::Address(address) => Some(*address),
-                        _ => None,
-                    });
-                    if let Some(address) = address {
+                    if let Some(address) = local(&message) {
                         return Happening::Removed(address);
                     }
                 }

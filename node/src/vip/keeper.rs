@@ -356,8 +356,9 @@ impl<H: Hands> Loop<H> {
             command = self.inbox.recv() => self.obey(command),
             changed = self.standing.changed() => if changed.is_err() { self.stop(None) },
             changed = self.state.changed() => if changed.is_err() { self.stop(None) },
-            news = self.hands.news() => self.hear(&news),
+            // Before the news, most of which strangers make.
             () = wake => {}
+            news = self.hands.news() => self.hear(&news),
         }
         let late = until.map_or(Duration::ZERO, |at| now().saturating_duration_since(at));
         if late > LATE {

@@ -17,6 +17,8 @@ pub(super) struct Linux {
     guarded: Guarded,
     ears: Ears,
     happenings: Happenings,
+    /// Was taken off, by us or by others: to be looked at.
+    removed: Option<IpAddr>,
 }
 
 impl Linux {
@@ -26,7 +28,7 @@ impl Linux {
     /// Whatever would make the first claim fail.
     pub(super) async fn open(interface: &str) -> Result<Self, Error> {
         let guarded = Guarded::open(interface).await?;
-        Ok(Self { guarded, ears: Ears::default(), happenings: Happenings::open()? })
+        Ok(Self { guarded, ears: Ears::default(), happenings: Happenings::open()?, removed: None })
     }
 
     #[cfg(test)]
@@ -88,6 +90,15 @@ impl Hands for Linux {
 
     async fn news(&mut self) -> News {
         loop {
+            if let Some(address) = self.removed {
+                let there = self.guarded.interface().has(address).await;
+                // Not before, or it would be lost if this is dropped meanwhile.
+                self.removed = None;
+                // It may have been we, who have put it back since.
+                if !there {
+                    return News::Gone(address);
+                }
+            }
             let interface = self.guarded.interface();
             let (index, me) = (interface.index(), interface.mac());
             let happening = tokio::select! {
@@ -97,11 +108,7 @@ impl Hands for Linux {
             };
             match happening {
                 Happening::Carries => return News::Carries,
-                // It may have been we, who have put it back since.
-                Happening::Removed(address) if !self.guarded.interface().has(address).await => {
-                    return News::Gone(address);
-                }
-                Happening::Removed(_) => {}
+                Happening::Removed(address) => self.removed = Some(address),
             }
         }
     }

@@ -85,6 +85,12 @@ pub(super) fn ip(arguments: &str) -> String {
     String::from_utf8(done.stdout).unwrap()
 }
 
+/// The Ethernet address of an interface in the namespace of the calling thread.
+pub(super) fn mac(interface: &str) -> String {
+    let shown = ip(&format!("-oneline link show dev {interface}"));
+    shown.split_once("link/ether ").unwrap().1.split(' ').next().unwrap().to_owned()
+}
+
 pub(super) fn has_vip() -> bool {
     ip("-4 -oneline address show").contains(VIP)
 }
@@ -160,8 +166,7 @@ fn an_announcement_moves_the_neighbour_to_the_new_holder() {
         let mut hands = Provided::open(&here()).await.unwrap();
         hands.act(&Action::Add(vip())).await.unwrap();
         hands.act(&Action::Announce(vip())).await.unwrap();
-        let shown = ip("-oneline link show dev here");
-        shown.split_once("link/ether ").unwrap().1.split(' ').next().unwrap().to_owned()
+        mac("here")
     });
     neighbour.run(move || async move {
         until("the neighbour learns the new Ethernet address", || ip("neighbour show").contains(&mac)).await;

@@ -278,8 +278,8 @@ fn message(index: u32, address: IpAddr) -> AddressMessage {
     }
 }
 
-/// The address of a listed entry.
-fn local(found: &AddressMessage) -> Option<IpAddr> {
+/// The address that the kernel speaks of.
+pub(super) fn local(found: &AddressMessage) -> Option<IpAddr> {
     found.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Local(address) | AddressAttribute::Address(address) => Some(*address),
         _ => None,

@@ -6,12 +6,12 @@
 //! ```text
 //! T want ADDRESS...         the config gives this node these addresses
 //! T lead TERM acked T       leads, by a hand-over; a majority acknowledged the heartbeat sent at T
+//! T behind TERM acked T     the same, but older entries are not applied yet
 //! T takes over TERM acked T leads after the death of a leader: nobody said to have let go of the addresses
 //! T answer ADDRESS          somebody else says to have this address
 //! T carries                 the interface carries again
 //! T gone ADDRESS            somebody took this address off the interface
 //! T guard                   the guard is another one
-//! T behind TERM acked T     the same, but older entries are not applied yet
 //! T follow TERM             somebody else leads
 //! T beat T2                 heartbeats are acknowledged every 50 ms until T2; shows what is done meanwhile, and when
 //! T sleep T2                no news until T2, but wake-ups in time

@@ -15,7 +15,7 @@ use super::words::{LENGTH, Powers, Word};
 use crate::vip::Error;
 
 /// How much later than the fence the guard acts: tandemd does it itself, if it runs.
-pub(in crate::vip) const GRACE: Duration = Duration::from_millis(5);
+const GRACE: Duration = Duration::from_millis(5);
 
 /// What makes this program a guard.
 #[cfg(not(test))]

@@ -42,8 +42,6 @@ pub fn run(channel: OwnedFd) -> io::Result<()> {
     }
     // A terminal's Ctrl-C and Ctrl-Z are for tandemd: this one ends after it, and goes on while it is stopped.
     ignore_signals();
-    // Fails if this process leads its group already: then it is apart as it is.
-    let _ = rustix::process::setsid();
     channel.set_nonblocking(true)?;
     let powers = empower();
     let kernel = Kernel::open()?;
@@ -181,7 +179,10 @@ fn empower() -> Powers {
 
 #[allow(unsafe_code)]
 fn ignore_signals() {
-    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGTSTP, libc::SIGPIPE] {
+    // SIGTTOU: `stty tostop` would stop it, for it writes to the terminal from another process group.
+    for signal in
+        [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTOU, libc::SIGPIPE]
+    {
         // SAFETY: no handler of ours is installed; "ignore" touches no memory of the process.
         unsafe {
             libc::signal(signal, libc::SIG_IGN);
