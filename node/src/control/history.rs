@@ -141,7 +141,7 @@ impl History {
     }
 
     /// The first revision it tells of, or the next one if it tells of none. `now`: the newest revision.
-    pub fn begins_with(&self, now: u64) -> u64 {
+    pub(super) fn begins_with(&self, now: u64) -> u64 {
         self.records.front().map_or(now + 1, |first| first.revision)
     }
 

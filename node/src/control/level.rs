@@ -10,20 +10,22 @@
 use tandem_proto::config::v1::edit::Edit as Kind;
 use tandem_proto::config::v1::{Command, Edit};
 
-/// What this build knows. 1: everything before nodes could be admitted. 2: admission, restore, trust, and levels themselves.
-/// 3: histories begin alike, so that a rollback finds the same everywhere; frames of routes.
+/// What this build knows. 1: everything before nodes could be admitted. 2: admission, trust, and levels themselves.
+/// 3: histories begin alike, so that a rollback finds the same everywhere; frames of routes; restore, which may bring both.
 pub const LEVEL: u32 = 3;
 /// From here on all histories are the same. A node that was upgraded from 1 tells of what came after its own last snapshot.
 pub(super) const SAME_HISTORY: u32 = 3;
 
 /// The lowest level that applies `command` as it is meant.
 pub(super) fn needed(command: &Command) -> u32 {
-    let of_2 = command.admit || command.raise_level > 0 || command.restore.is_some() || command.trust.is_some();
-    let lowest = match (command.rollback_to, of_2) {
-        (Some(_), _) => SAME_HISTORY,
-        _ if command.edits.iter().any(looks_after_frames) => 3,
-        (None, true) => 2,
-        (None, false) => 1,
+    // A backup brings a config and what takes it back, and there may be frames in either.
+    let of_3 =
+        command.rollback_to.is_some() || command.restore.is_some() || command.edits.iter().any(looks_after_frames);
+    let of_2 = command.admit || command.raise_level > 0 || command.trust.is_some();
+    let lowest = match (of_3, of_2) {
+        (true, _) => 3,
+        (false, true) => 2,
+        (false, false) => 1,
     };
     // Who cannot apply what comes after a level cannot read a state of that level either.
     lowest.max(command.raise_level)
@@ -73,9 +75,10 @@ mod tests {
             Command { admit: true, ..Command::default() },
             Command { raise_level: LEVEL, ..Command::default() },
             Command { rollback_to: Some(1), ..Command::default() },
+            Command { restore: Some(tandem_proto::config::v1::Backup::default()), ..Command::default() },
             Command { edits: vec![Edit { edit: Some(Kind::SetRoute(route)) }], ..Command::default() },
         ];
-        assert_eq!(all.each_ref().map(needed), [1, 2, LEVEL, 3, 3]);
+        assert_eq!(all.each_ref().map(needed), [1, 2, LEVEL, 3, 3, 3]);
         assert!(all.iter().all(|c| needed(c) <= LEVEL));
         let next = Command { raise_level: LEVEL + 1, ..Command::default() };
         assert_eq!(needed(&next), LEVEL + 1, "who is below refuses it before it is stored");
