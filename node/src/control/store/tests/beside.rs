@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -83,8 +84,9 @@ async fn an_older_snapshot_does_not_take_the_place_of_a_newer_one() {
     assert_eq!(view(&open(&Rough::with(disk.files()))).revision, Some(80));
 }
 
-#[tokio::test]
-async fn what_is_committed_comes_to_disk_with_what_is_written_next_or_last() {
+/// The clock stands while there is anything to do.
+#[tokio::test(start_paused = true)]
+async fn what_is_committed_comes_to_disk_with_what_is_written_next_or_soon_or_last() {
     let disk = Rough::default();
     let store = open(&disk);
     take(&store, Step::Vote(1)).await.unwrap();
@@ -96,7 +98,10 @@ async fn what_is_committed_comes_to_disk_with_what_is_written_next_or_last() {
     let committed = |disk: &Rough| open(&Rough::with(disk.files())).committed().map(|id| id.index);
     assert_eq!(committed(&disk), Some(3));
     store.save_committed(id(4));
+    tokio::time::sleep(Duration::from_millis(5 + 1)).await;
+    assert_eq!(committed(&disk), Some(4), "nothing else is written, and the store is open");
+    store.save_committed(id(5));
     drop(store);
     settle().await;
-    assert_eq!(committed(&disk), Some(4));
+    assert_eq!(committed(&disk), Some(5));
 }
