@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tandem_proto::admin::v1::{ListenerState, NodeReport, NodeStatus, StatusReply, VipStatus};
 use tandem_proto::raft::v1::Role;
 
-use super::health::{self, Health};
+use super::health;
 use super::words::{left, listener_state, node_name, or_dash, role};
 use crate::output::{Ink, Tone, table};
 
@@ -28,7 +28,7 @@ impl Verdict {
     fn of(status: &StatusReply) -> Self {
         let node_odd = |n: &NodeStatus| !n.reachable || n.lagging || !n.report.as_ref().is_some_and(NodeReport::is_fit);
         let report_odd = |r: &NodeReport| {
-            r.backends.iter().any(|b| Health::of(b) != Health::Up)
+            r.backends.iter().any(|b| !b.takes_clients())
                 || r.names.iter().any(|n| !n.trouble.is_empty())
                 || r.listeners.iter().any(|l| l.draining || l.state() == ListenerState::Failed)
         };
