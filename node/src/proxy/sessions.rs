@@ -134,12 +134,13 @@ pub(super) struct Sessions {
     tally: Arc<Tally>,
     slots: RefCell<Vec<Option<Box<Session>>>>,
     free: RefCell<Vec<u32>>,
+    pace: RefCell<Pace>,
 }
 
 impl Sessions {
-    /// `tally` is that of the same worker.
-    pub(super) fn new(tally: Arc<Tally>) -> Self {
-        Self { tally, slots: RefCell::default(), free: RefCell::default() }
+    /// `tally` is that of the same worker; `ahead`: see [`Pace::new`].
+    pub(super) fn new(tally: Arc<Tally>, ahead: f64) -> Self {
+        Self { tally, slots: RefCell::default(), free: RefCell::default(), pace: RefCell::new(Pace::new(ahead)) }
     }
 
     /// Runs a session as a task of its own until `moving` ends or it is ended from here; `with` is dropped after it.
@@ -191,7 +192,8 @@ impl Sessions {
     /// their turn because somebody drains. Called once in each [`TICK`]: one look at all of them costs less than a timer each.
     pub(super) fn look_after(&self, closing: Duration, whole: &Whole<'_>) {
         let (at, now) = (Instant::now(), backend::now());
-        let mut pace = Pace::default();
+        let mut pace = self.pace.borrow_mut();
+        pace.turn();
         for session in self.slots.borrow().iter().flatten() {
             if session.count(&self.tally) {
                 session.active.set(at);

@@ -85,7 +85,7 @@ impl Worker {
     pub(super) fn new(shared: Shared, tally: Arc<Tally>) -> Self {
         Self {
             pool: Rc::default(),
-            sessions: Rc::new(Sessions::new(Arc::clone(&tally))),
+            sessions: Rc::new(Sessions::new(Arc::clone(&tally), rand::random())),
             tally,
             rotations: RefCell::default(),
             candidates: RefCell::default(),
