@@ -29,6 +29,16 @@ pub(super) enum Side {
     Backend,
 }
 
+impl Side {
+    /// The one at the other end.
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Backend,
+            Self::Backend => Self::Client,
+        }
+    }
+}
+
 impl fmt::Display for Side {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -73,6 +83,19 @@ impl Moved {
     /// Bytes either way.
     pub(super) fn total(&self) -> u64 {
         self.from_client.get().wrapping_add(self.from_backend.get())
+    }
+
+    /// Of what was told of the direction from `from`, keeps the first reason in `end`; returns one that ends the session at
+    /// once.
+    pub(super) fn note(&self, end: &mut Option<End>, told: Option<Event>, from: Side) -> Option<End> {
+        let reason = match told? {
+            Event::Ended => End { side: from, failure: None },
+            Event::ReceiverFailed(kind) => End { side: from.other(), failure: Some(kind) },
+            Event::SenderFailed(kind) => return Some(*end.get_or_insert(End { side: from, failure: Some(kind) })),
+        };
+        end.get_or_insert(reason);
+        self.closing.set(true);
+        None
     }
 }
 
@@ -130,12 +153,12 @@ impl<C: Socket, B: Socket> Relay<C, B> {
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let last = self.down.stage == Stage::Done;
         let up = self.up.pump(cx, &mut self.client, &mut self.backend, &self.moved.from_client, last);
-        if let Some(end) = self.note(up, Side::Client, Side::Backend) {
+        if let Some(end) = self.moved.note(&mut self.end, up, Side::Client) {
             return Poll::Ready(end);
         }
         let last = self.up.stage == Stage::Done;
         let down = self.down.pump(cx, &mut self.backend, &mut self.client, &self.moved.from_backend, last);
-        if let Some(end) = self.note(down, Side::Backend, Side::Client) {
+        if let Some(end) = self.moved.note(&mut self.end, down, Side::Backend) {
             return Poll::Ready(end);
         }
         match (self.up.stage, self.down.stage) {
@@ -144,18 +167,6 @@ impl<C: Socket, B: Socket> Relay<C, B> {
             }
             _ => Poll::Pending,
         }
-    }
-
-    /// Keeps the first reason; returns one that ends the session at once.
-    fn note(&mut self, event: Option<Event>, from: Side, to: Side) -> Option<End> {
-        let end = match event? {
-            Event::Ended => End { side: from, failure: None },
-            Event::ReceiverFailed(kind) => End { side: to, failure: Some(kind) },
-            Event::SenderFailed(kind) => return Some(*self.end.get_or_insert(End { side: from, failure: Some(kind) })),
-        };
-        self.end.get_or_insert(end);
-        self.moved.closing.set(true);
-        None
     }
 }
 

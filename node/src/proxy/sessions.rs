@@ -238,10 +238,11 @@ impl Sessions {
             (Some(end), ended) if voice.is_none() || ended.is_none() => (end.side.to_string(), end.to_string()),
             (_, ended) => ("tandem".to_owned(), ended.unwrap_or(Ended::Stopping).to_string()),
         };
-        let ours = voice.and_then(Voice::ending).map(|ending| ending.why.code());
+        let ours = voice.and_then(Voice::said);
         let closed = |side| voice.and_then(|voice| voice.closed(side));
         if voice.is_some() {
-            self.tally.closed(ours, closed(Side::Client), closed(Side::Backend), end.map(|end| end.side));
+            let first = end.filter(|_| ended.is_none()).map(|end| end.side);
+            self.tally.closed(ours, closed(Side::Client), closed(Side::Backend), first);
         }
         let header = voice.and_then(Voice::broken).map(|broken| hex(broken.head()));
         tracing::info!(

@@ -143,9 +143,9 @@ impl Tally {
     }
 
     /// A session whose frames were looked after has ended: the codes of the Closes of ours, the client and the backend, and
-    /// who ended its stream first.
+    /// who ended its stream first, if we did not end it.
     pub(super) fn closed(&self, ours: Option<u16>, client: Option<u16>, backend: Option<u16>, first: Option<Side>) {
-        let without = |side| (first == Some(side) && ours.is_none()).then_some(1006);
+        let without = |side| (first == Some(side)).then_some(1006);
         let unsaid = client.is_none() && backend.is_none();
         let of = |said: Option<u16>, side| said.or(without(side).filter(|_| unsaid));
         for (who, code) in [of(client, Side::Client), of(backend, Side::Backend), ours].into_iter().enumerate() {

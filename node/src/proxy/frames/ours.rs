@@ -46,12 +46,8 @@ mod tests {
     #[test]
     fn they_are_read_as_they_are_meant() {
         for mask in [None, Some([1, 2, 3, 0x80])] {
-            let rules = Rules {
-                masked: mask.is_some(),
-                extension: Extension::None,
-                max_frame: u32::MAX,
-                max_message: u32::MAX,
-            };
+            let rules =
+                Rules { masked: mask.is_some(), extension: Extension::None, max_frame: None, max_message: None };
             let mut all = BytesMut::new();
             ping(&mut all, *b"12345678", mask);
             close(&mut all, 1001, &"ü".repeat(100), mask);

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use super::voice::Voice;
 use super::way::{Ear, Mouth, Way};
 use crate::proxy::busy_poll;
-use crate::proxy::lane::{Event, Socket};
+use crate::proxy::lane::Socket;
 use crate::proxy::relay::{Early, End, Moved, Side};
 
 /// Relays frames until both directions have ended. `early` bytes were read before and go first.
@@ -63,12 +63,12 @@ impl<C: Socket, B: Socket> Relay<C, B> {
             let add = |to: &std::cell::Cell<u64>, n: usize| to.set(to.get() + n as u64);
             let Self { client, backend, up, moved, voice, .. } = self;
             let told = up.pump(cx, client, backend, voice, |n| add(&moved.from_client, n));
-            if let Some(end) = self.note(told, Side::Client) {
+            if let Some(end) = self.moved.note(&mut self.end, told, Side::Client) {
                 return Poll::Ready(end);
             }
             let Self { client, backend, down, moved, voice, .. } = self;
             let told = down.pump(cx, backend, client, voice, |n| add(&moved.from_backend, n));
-            if let Some(end) = self.note(told, Side::Backend) {
+            if let Some(end) = self.moved.note(&mut self.end, told, Side::Backend) {
                 return Poll::Ready(end);
             }
             if self.up.is_over() && self.down.is_over() {
@@ -114,21 +114,5 @@ impl<C: Socket, B: Socket> Relay<C, B> {
             }
         }
         parted
-    }
-
-    /// Keeps the first reason; returns one that ends the session at once.
-    fn note(&mut self, event: Option<Event>, from: Side) -> Option<End> {
-        let to = match from {
-            Side::Client => Side::Backend,
-            Side::Backend => Side::Client,
-        };
-        let end = match event? {
-            Event::Ended => End { side: from, failure: None },
-            Event::ReceiverFailed(kind) => End { side: to, failure: Some(kind) },
-            Event::SenderFailed(kind) => return Some(*self.end.get_or_insert(End { side: from, failure: Some(kind) })),
-        };
-        self.end.get_or_insert(end);
-        self.moved.closing.set(true);
-        None
     }
 }

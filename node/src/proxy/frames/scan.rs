@@ -7,6 +7,7 @@
 //! ```
 
 use std::fmt;
+use std::num::NonZeroU32;
 
 /// The longest head: two bytes, eight of length, four of mask.
 const LONGEST_HEAD: usize = 14;
@@ -49,10 +50,10 @@ pub(in crate::proxy) struct Rules {
     /// Whether they must be masked: a client's must, a backend's must not be (section 5.1).
     pub(in crate::proxy) masked: bool,
     pub(in crate::proxy) extension: Extension,
-    /// The most payload of a frame, in bytes as they are on the wire.
-    pub(in crate::proxy) max_frame: u32,
+    /// The most payload of a frame, in bytes as they are on the wire; `None`: any.
+    pub(in crate::proxy) max_frame: Option<NonZeroU32>,
     /// The same of all frames of a message.
-    pub(in crate::proxy) max_message: u32,
+    pub(in crate::proxy) max_message: Option<NonZeroU32>,
 }
 
 /// Where a pass may end before its bytes do.
@@ -309,13 +310,14 @@ impl Scanner {
 
     fn size(&self, first: u8, length: u64) -> Result<(), Fault> {
         let Rules { max_frame, max_message, .. } = self.rules;
+        let over = |most: Option<NonZeroU32>, length: u64| most.is_some_and(|most| length > u64::from(most.get()));
         if first & CONTROL != 0 {
             return Ok(());
         }
-        if length > max_frame.into() {
+        if over(max_frame, length) {
             return Err(Fault::LargeFrame);
         }
-        if self.message.unwrap_or(0).saturating_add(length) > max_message.into() {
+        if over(max_message, self.message.unwrap_or(0).saturating_add(length)) {
             return Err(Fault::LargeMessage);
         }
         Ok(())

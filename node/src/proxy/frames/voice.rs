@@ -26,6 +26,8 @@ pub(in crate::proxy) struct Voice {
     client: Line,
     backend: Line,
     ending: Cell<Option<Ending>>,
+    /// The code of the Close that we said, to one side at least.
+    said: Cell<Option<u16>>,
     /// What one side sent instead of a frame.
     broken: Cell<Option<Broken>>,
     /// When it is too old.
@@ -43,12 +45,11 @@ pub(in crate::proxy) struct Terms {
 impl Terms {
     /// For what `from` sends.
     pub(super) fn rules(&self, from: Side) -> Rules {
-        let most = |n: Option<std::num::NonZeroU32>| n.map_or(u32::MAX, std::num::NonZeroU32::get);
         Rules {
             masked: from == Side::Client,
             extension: self.extension,
-            max_frame: most(self.frames.max_frame),
-            max_message: most(self.frames.max_message),
+            max_frame: self.frames.max_frame,
+            max_message: self.frames.max_message,
         }
     }
 }
@@ -109,6 +110,7 @@ impl Voice {
             client: Line::new(now, interval),
             backend: Line::new(now, interval),
             ending: Cell::default(),
+            said: Cell::default(),
             broken: Cell::default(),
             expires,
             allowance: Cell::new(Allowance { messages: u32::MAX, bytes: u32::MAX, waited_for: false }),
@@ -142,6 +144,16 @@ impl Voice {
         self.ending.get()
     }
 
+    /// We say a Close with this code.
+    pub(super) fn says(&self, code: u16) {
+        self.said.set(Some(code));
+    }
+
+    /// The code of the Close that we said, if there was anybody whom it could still be said to.
+    pub(in crate::proxy) fn said(&self) -> Option<u16> {
+        self.said.get()
+    }
+
     /// The code of the Close that a side sent; 1005: it had none.
     pub(in crate::proxy) fn closed(&self, side: Side) -> Option<u16> {
         self.line(side).closed.get()
@@ -170,6 +182,10 @@ impl Voice {
         ];
         for (side, _) in pinged.into_iter().filter(|(_, pinged)| *pinged) {
             let line = self.line(side);
+            // Answers are not listened for behind a Close; `close_timeout` looks after whoever sent one.
+            if line.closed.get().is_some() {
+                continue;
+            }
             let life = line.life.take() || !line.listened_to.get();
             let before = line.pulse.get();
             let pulse = before.looked_at(now, life, pong_timeout);
@@ -258,10 +274,10 @@ impl Voice {
         self.end(Ended::Broken(side, broken.fault));
     }
 
-    /// How many messages and bytes a side may send before the next second begins.
-    pub(super) fn allowed(&self, side: Side) -> (u32, u32) {
+    /// How many messages and bytes a client may send before the next second begins.
+    pub(super) fn allowed(&self) -> (u32, u32) {
         let Allowance { messages, bytes, .. } = self.allowance.get();
-        if side == Side::Client { (messages, bytes) } else { (u32::MAX, u32::MAX) }
+        (messages, bytes)
     }
 
     /// A client sent so much of what it may.

@@ -80,13 +80,6 @@ impl Way {
         }
     }
 
-    fn to(&self) -> Side {
-        match self.from {
-            Side::Client => Side::Backend,
-            Side::Backend => Side::Client,
-        }
-    }
-
     /// Whether nothing more will come of it.
     pub(super) fn is_over(&self) -> bool {
         self.mouth == Mouth::Failed || (self.mouth == Mouth::Done && self.ear == Ear::Ended)
@@ -189,7 +182,7 @@ impl Way {
                     0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                     n => self.rest.advance(n),
                 }
-                voice.lives(self.to());
+                voice.lives(self.from.other());
             }
             // An idle session owns no buffer.
             self.rest = BytesMut::new();
@@ -205,7 +198,7 @@ impl Way {
 
     /// Says what is ours to say, if it is asked for and a frame may stand here.
     fn speak(&mut self, voice: &Voice) -> bool {
-        let to = self.to();
+        let to = self.from.other();
         if self.mouth != Mouth::Open || !self.scanner.at_boundary() || !voice.speaks_to(to) {
             return false;
         }
@@ -213,6 +206,7 @@ impl Way {
         match voice.ending() {
             Some(ending) => {
                 ours::close(&mut self.rest, ending.why.code(), &ending.why.reason(), mask);
+                voice.says(ending.why.code());
                 self.mouth = Mouth::Closed;
             }
             None => ours::ping(&mut self.rest, voice.ping(to), mask),
@@ -220,9 +214,9 @@ impl Way {
         true
     }
 
-    /// Whether what is read is held to what its speaker may say: no more once it is all over.
+    /// Whether what is read is held to what its speaker may say: a client's, and no more once it is all over.
     fn counts(&self, voice: &Voice) -> bool {
-        self.ear == Ear::Open && self.mouth == Mouth::Open && voice.ending().is_none()
+        self.from == Side::Client && self.ear == Ear::Open && self.mouth == Mouth::Open && voice.ending().is_none()
     }
 
     /// One read, judged and passed on.
@@ -235,7 +229,7 @@ impl Way {
     ) -> Poll<Result<Step, Event>> {
         let delays = voice.terms().frames.over_rate == OverRate::Delay;
         let counts = self.counts(voice);
-        let (messages, bytes) = if counts { voice.allowed(self.from) } else { (u32::MAX, u32::MAX) };
+        let (messages, bytes) = if counts { voice.allowed() } else { (u32::MAX, u32::MAX) };
         if delays && (bytes == 0 || (self.ready && messages == 0)) {
             voice.exceeded(if bytes == 0 { Rate::Bytes } else { Rate::Messages });
             self.ready = true;
@@ -259,7 +253,7 @@ impl Way {
                 return Poll::Ready(Ok(Step::Ended));
             }
             voice.lives(self.from);
-            if counts && self.from == Side::Client {
+            if counts {
                 voice.sent(0, read);
                 if read > usize::try_from(bytes).unwrap_or(usize::MAX) {
                     voice.exceeded(Rate::Bytes);
@@ -283,12 +277,15 @@ impl Way {
         while at < bytes.len() && self.ear == Ear::Open {
             self.speak(voice);
             let counts = self.counts(voice);
-            let until =
-                if self.mouth == Mouth::Open && voice.speaks_to(self.to()) { Until::Boundary } else { Until::End };
-            let messages = if counts { voice.allowed(self.from).0 } else { u32::MAX };
+            let until = if self.mouth == Mouth::Open && voice.speaks_to(self.from.other()) {
+                Until::Boundary
+            } else {
+                Until::End
+            };
+            let messages = if counts { voice.allowed().0 } else { u32::MAX };
             match self.scanner.next(&bytes[at..], until, messages) {
                 Ok(Piece::Pass { bytes: n, messages }) => {
-                    if counts && self.from == Side::Client {
+                    if counts {
                         voice.sent(messages, 0);
                     }
                     self.pass(cx, to, &bytes[at..at + n])?;

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::{Error, Message, WebSocket};
 use super::*;
 
 pub(in crate::proxy) fn rules(masked: bool) -> Rules {
-    Rules { masked, extension: Extension::None, max_frame: u32::MAX, max_message: u32::MAX }
+    Rules { masked, extension: Extension::None, max_frame: None, max_message: None }
 }
 
 /// A frame: its first byte, what it carries, masked or not.
@@ -98,7 +98,7 @@ fn what_is_no_frame_is_named() {
 
 #[test]
 fn what_is_too_large_is_known_by_its_head() {
-    let small = Rules { max_frame: 200, max_message: 300, ..rules(true) };
+    let small = Rules { max_frame: NonZeroU32::new(200), max_message: NonZeroU32::new(300), ..rules(true) };
     let scan = |bytes: &[u8]| scanned(bytes, small, &[1], Until::End).2;
     assert_eq!(scan(&frame(0x82, &[0; 200], true)), None);
     assert_eq!(scan(&frame(0x82, &[0; 201], true)[..4]), Some(Fault::LargeFrame));
@@ -107,6 +107,8 @@ fn what_is_too_large_is_known_by_its_head() {
     let more = [message, frame(0x80, &[0; 1], true)].concat();
     assert_eq!(scan(&more), Some(Fault::LargeMessage));
     assert_eq!(Fault::LargeMessage.code(), 1009);
+    let immense = [0x82, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4];
+    assert_eq!(whole(&immense, true), None, "4 GiB, where there is no limit");
 }
 
 #[test]

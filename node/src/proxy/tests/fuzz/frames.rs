@@ -1,6 +1,8 @@
 //! What a WebSocket's end sends: however it is cut, the same goes on, the same control frames are seen, and it breaks off at
 //! the same place, where another reader, who has it all at once, finds no frame either; and little of it is ever kept.
 
+use std::num::NonZeroU32;
+
 use super::engine;
 use crate::proxy::frames::{Extension, Piece, Rules, Scanner, Until};
 
@@ -24,7 +26,7 @@ const MASKED: u8 = 1;
 const DEFLATE: u8 = 2;
 const SMALL: u8 = 4;
 /// The most payload of a frame and of a message, if it says so.
-const LIMITS: (u32, u32) = (300, 500);
+const LIMITS: (Option<NonZeroU32>, Option<NonZeroU32>) = (NonZeroU32::new(300), NonZeroU32::new(500));
 
 #[test]
 fn frames() {
@@ -34,7 +36,7 @@ fn frames() {
 /// Whether it broke off, and how many frames of each kind came before.
 fn target(input: &[u8]) -> String {
     let Some((how, bytes)) = input.split_first() else { return String::new() };
-    let (max_frame, max_message) = if how & SMALL != 0 { LIMITS } else { (u32::MAX, u32::MAX) };
+    let (max_frame, max_message) = if how & SMALL != 0 { LIMITS } else { (None, None) };
     let extension = if how & DEFLATE != 0 { Extension::Deflate } else { Extension::None };
     let rules = Rules { masked: how & MASKED != 0, extension, max_frame, max_message };
     let other = read(bytes, rules);
@@ -109,7 +111,8 @@ fn read(bytes: &[u8], rules: Rules) -> Seen {
         let least = [0, 126, 65_536][usize::from(short.saturating_sub(125))];
         let whole = message.unwrap_or(0).saturating_add(length);
         let control = opcode >= 8;
-        let large = !control && (length > rules.max_frame.into() || whole > rules.max_message.into());
+        let over = |n: u64, most: Option<NonZeroU32>| most.is_some_and(|most| n > most.get().into());
+        let large = !control && (over(length, rules.max_frame) || over(whole, rules.max_message));
         if length < least || length >= 1 << 63 || large {
             return Seen { broken: true, ..seen };
         }
