@@ -74,7 +74,7 @@ async fn main() -> ExitCode {
         Some(Part::Client { target }) => client::run(*target).await,
         Some(Part::Sample { address }) => interface::sample(*address).await,
         Some(Part::Link { interface, state }) => interface::set(interface, *state),
-        None if args.netns.netns => without_containers(&args).await,
+        None if args.netns.netns => netns::run(&args.netns, args.json.as_ref(), asked_to_stop()).await,
         None => drill(&args).await,
     };
     match done {
@@ -108,13 +108,6 @@ async fn drill(args: &Args) -> anyhow::Result<()> {
         stack.down().await?;
     }
     outcome
-}
-
-async fn without_containers(args: &Args) -> anyhow::Result<()> {
-    tokio::select! {
-        done = netns::run(&args.netns, args.json.as_ref()) => done,
-        () = asked_to_stop() => bail!("interrupted"),
-    }
 }
 
 async fn rehearse(stack: &engine::Stack, args: &Args) -> anyhow::Result<()> {

@@ -103,6 +103,11 @@ impl Eyes {
         self.with(|seen| spans::held(within(&seen.samples[n], span, |s| s.before)))
     }
 
+    /// The proxies that had it at any time in `span`, by their kernels.
+    pub(crate) fn had_it(&self, span: &Range<Micros>) -> Vec<&'static str> {
+        PROXIES.into_iter().filter(|proxy| !self.held(proxy, span).is_empty()).collect()
+    }
+
     /// The first claim of a proxy that nobody asked for, in `span`.
     pub(crate) fn announced(&self, proxy: &str, span: &Range<Micros>) -> Option<Micros> {
         let mac = mac(proxy)?;

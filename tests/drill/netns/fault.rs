@@ -68,6 +68,35 @@ pub(crate) struct Limits {
     pub(crate) two: u64,
     /// Held sessions may break: their proxy is gone, or gives them up.
     pub(crate) may_break: bool,
+    /// Where the address is to be afterwards.
+    pub(crate) address: Address,
+    /// Changes are acknowledged all the time, save for less than this; none where they may stop.
+    pub(crate) changes: Option<u64>,
+}
+
+/// A failover, its times still to be said.
+const GOES: Limits = Limits { out_p50: 0, out_max: 0, two: 0, may_break: true, address: Address::Goes, changes: None };
+
+impl Limits {
+    fn out_for(self, ms: u64) -> Self {
+        Self { out_p50: ms, out_max: ms, ..self }
+    }
+
+    fn anywhere(self) -> Self {
+        Self { address: Address::Either, ..self }
+    }
+}
+
+/// What becomes of the address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Address {
+    /// No other proxy has it at any time.
+    Stays,
+    /// Another proxy has it in the end.
+    Goes,
+    /// One or the other.
+    Either,
 }
 
 /// How often it is tried in a run of `--runs N`.
@@ -237,11 +266,12 @@ impl Fault {
     /// What is promised.
     pub(crate) fn limits(self, timers: Timers) -> Limits {
         let failover = match timers {
-            Timers::Default => Limits { out_p50: 700, out_max: 1_000, two: 0, may_break: true },
-            Timers::Fast => Limits { out_p50: 350, out_max: 550, two: 0, may_break: true },
+            Timers::Default => Limits { out_p50: 700, out_max: 1_000, ..GOES },
+            Timers::Fast => Limits { out_p50: 350, out_max: 550, ..GOES },
         };
-        let unnoticed = Limits { out_p50: 100, out_max: 100, two: 0, may_break: false };
-        let within = |ms| Limits { out_p50: ms, out_max: ms, ..failover };
+        let unnoticed =
+            Limits { may_break: false, address: Address::Stays, changes: Some(1_000), ..failover.out_for(100) };
+        let within = |ms| failover.out_for(ms);
         match self {
             Self::Kill
             | Self::Stop
@@ -250,20 +280,20 @@ impl Fault {
             | Self::CannotSpeak
             | Self::HolderControlCut
             | Self::Split
-            | Self::TenInARow
-            | Self::LeaderLost
             | Self::DiskFull
             | Self::FsyncFails => failover,
+            Self::TenInARow | Self::LeaderLost => failover.anywhere(),
             // Until the kernel has dropped it, whoever asks may be sent to the frozen one.
             Self::FreezeAll => Limits { two: 2_600, ..within(2_600 + failover.out_max) },
             // What was on the way still arrives, and each of it holds off the election anew.
             Self::CannotHear => within(2_000),
-            Self::TwoLost | Self::AllControlCut => within(3_500),
+            Self::TwoLost | Self::AllControlCut => within(3_500).anywhere(),
             Self::PlugPulled | Self::GatewayLost => within(1_000),
-            Self::Starved => within(2_000 + failover.out_max),
+            Self::Starved => within(2_000 + failover.out_max).anywhere(),
             Self::PairCut | Self::WitnessLost | Self::StandbyLost | Self::ClockJumps | Self::Stale => unnoticed,
             Self::Move => within(30),
-            Self::MoveLoaded | Self::Rolling => within(100),
+            Self::MoveLoaded => within(100),
+            Self::Rolling => within(100).anywhere(),
         }
     }
 }

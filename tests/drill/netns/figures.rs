@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tandem_tests::story::percentile;
 
-use super::fault::{Fault, Limits, Timers};
+use super::fault::{Address, Fault, Limits, Timers};
 
 /// What clients saw from one good time to the next.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -20,6 +20,10 @@ pub(crate) struct Figures {
     pub(crate) back_ms: Option<u64>,
     /// Longest time in which no change was acknowledged, less the time between two of them.
     pub(crate) changes_ms: u64,
+    /// A proxy had the address that did not have it when it began.
+    pub(crate) left: bool,
+    /// And has it in the end.
+    pub(crate) went: bool,
     /// Both kernels had the address.
     pub(crate) two_had_ms: u64,
     /// Both answered for it on the Ethernet.
@@ -115,6 +119,22 @@ fn broken(limits: &Limits, rounds: &[Round]) -> Vec<String> {
         }
         lost.extend(round.lost.clone());
     }
+    let count = |bad: fn(&Round) -> bool| rounds.iter().filter(|r| bad(r)).count();
+    let not_back = count(|r| r.mended.as_ref().is_some_and(|m| m.for_good));
+    hold(not_back == 0, format!("clients were not served again when it was mended, {not_back} times"));
+    // One that never answers is told above.
+    let (kept, left) = (count(|r| !r.broke.for_good && !r.broke.went), count(|r| r.broke.left));
+    hold(limits.address != Address::Goes || kept == 0, format!("the address did not go to the standby, {kept} times"));
+    hold(limits.address != Address::Stays || left == 0, format!("the address went to the standby, {left} times"));
+    let back = count(|r| !r.broke.for_good && r.mended.as_ref().is_some_and(|m| m.left));
+    hold(
+        limits.address == Address::Either || back == 0,
+        format!("the address went elsewhere while it was mended, {back} times"),
+    );
+    let changes = rounds.iter().map(|r| r.broke.changes_ms).max().unwrap_or(0);
+    if let Some(most) = limits.changes {
+        hold(changes < most, format!("no change was taken for {changes} ms; promised: less than {most}"));
+    }
     hold(two <= limits.two, format!("two had the address for {two} ms; promised: at most {}", limits.two));
     hold(mend_out < 100, format!("out for {mend_out} ms while it was mended; promised: less than 100"));
     hold(broke == 0, format!("{broke} sessions broke that had no part in it"));
@@ -127,7 +147,7 @@ mod tests {
     use super::*;
 
     fn round(out_ms: u64, two_had_ms: u64) -> Round {
-        let broke = Figures { out_ms, two_had_ms, broken: 20, ..Figures::default() };
+        let broke = Figures { out_ms, two_had_ms, broken: 20, left: true, went: true, ..Figures::default() };
         Round { broke, mended: Some(Figures::default()), lost: None }
     }
 
@@ -141,7 +161,27 @@ mod tests {
             assert!(slow.broken.iter().any(|b| b.contains(figure)), "{figure} in {:?}", slow.broken);
         }
         let quiet = Row::new(Fault::WitnessLost, Timers::Default, vec![round(3, 0)], None);
-        assert_eq!(quiet.broken, ["20 sessions broke that had no part in it"]);
+        let told = ["the address went to the standby, 1 times", "20 sessions broke that had no part in it"];
+        assert_eq!(quiet.broken, told);
+    }
+
+    #[test]
+    fn a_fault_that_nobody_answers_is_not_kept() {
+        let mut unanswered = round(0, 0);
+        (unanswered.broke.left, unanswered.broke.went) = (false, false);
+        let row = Row::new(Fault::GatewayLost, Timers::Default, vec![unanswered], None);
+        assert_eq!(row.broken, ["the address did not go to the standby, 1 times"]);
+    }
+
+    #[test]
+    fn changes_that_stop_and_clients_that_stay_away_are_told() {
+        let mut bad = round(3, 0);
+        bad.broke = Figures { changes_ms: 1_000, ..Figures::default() };
+        bad.mended = Some(Figures { for_good: true, left: true, ..Figures::default() });
+        let row = Row::new(Fault::StandbyLost, Timers::Default, vec![bad], None);
+        for what in ["were not served again", "went elsewhere", "no change was taken for 1000 ms"] {
+            assert!(row.broken.iter().any(|b| b.contains(what)), "{what} in {:?}", row.broken);
+        }
     }
 
     #[test]

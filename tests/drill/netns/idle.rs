@@ -8,6 +8,8 @@ use tandem_tests::story;
 
 use super::stage::Stage;
 
+/// A new connection may take two seconds to fail, and is told of then: what is younger than this is looked at next time.
+const SETTLED: u64 = 3_000_000;
 /// How often it is looked at.
 const EVERY: Duration = Duration::from_secs(10);
 /// Busy sessions, where it is not to be idle: enough for both cores.
@@ -30,6 +32,11 @@ pub(crate) struct Quiet {
 }
 
 impl Quiet {
+    /// Nothing was seen yet.
+    pub(crate) fn new(loaded: bool) -> Self {
+        Self { loaded, ..Self::default() }
+    }
+
     pub(crate) fn line(&self) -> String {
         format!(
             "{} for {} s: {} false failovers, {} elections, longest time without an answer {} ms, {} new connections failed, {} sessions broke",
@@ -53,29 +60,28 @@ impl Quiet {
 ///
 /// # Errors
 /// The cluster does not say how it is.
-pub(crate) async fn watch(stage: &mut Stage, time: Duration, loaded: bool) -> anyhow::Result<Quiet> {
-    let _busy = loaded.then(|| stage.watching.traffic.hurry(&stage.ground, BUSY));
-    let mut told = Quiet { seconds: time.as_secs(), loaded, ..Quiet::default() };
+pub(crate) async fn watch(stage: &mut Stage, told: &mut Quiet, time: Duration) -> anyhow::Result<()> {
+    let _busy = told.loaded.then(|| stage.watching.traffic.hurry(&stage.ground, BUSY));
     let mut holder = stage.split().1.roles().0;
-    let term = stage.nodes.status(&stage.ground).await?["term"].as_u64();
+    let term = stage.nodes.term(&stage.ground).await?;
     let begun = now();
     let mut from = begun;
-    while millis(begun, now()) < u64::try_from(time.as_millis())? {
+    while millis(begun, from) < u64::try_from(time.as_millis())? {
         tokio::time::sleep(EVERY).await;
-        let to = now();
+        let to = now().saturating_sub(SETTLED);
         stage.watching.traffic.seen(|seen| {
-            told.out_ms = told.out_ms.max(story::longest_silence(seen, from, to));
+            told.out_ms = told.out_ms.max(story::longest_silence(seen, from.saturating_sub(SETTLED).max(begun), to));
             told.failed += story::unanswered(seen, from, to);
             told.broken_sessions += story::broken(seen, from, to);
         });
         let has = stage.split().1.roles().0;
         told.failovers += usize::from(has != holder);
         holder = has;
-        // A new connection may take two seconds to fail: those are looked at next time.
-        stage.watching.forget(to.saturating_sub(3_000_000));
+        // What began before `to` and is under way yet, and a silence across it, belong to the next look as well.
+        stage.watching.forget(to.saturating_sub(SETTLED));
         from = to;
+        told.seconds = millis(begun, to) / 1_000;
     }
-    let after = stage.nodes.status(&stage.ground).await?["term"].as_u64();
-    told.elections = after.zip(term).map_or(0, |(after, before)| after.saturating_sub(before));
-    Ok(told)
+    told.elections = stage.nodes.term(&stage.ground).await?.saturating_sub(term);
+    Ok(())
 }

@@ -1,4 +1,4 @@
-// Lies to one process, as the file says that LIES names: its disk fails, its calendar jumps.
+// Lies to one process, as the file says that LIES names: its disk fails, or is full; its calendar jumps.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -14,6 +14,7 @@
 struct lies {
   volatile int64_t disk_fails;
   volatile int64_t seconds_ahead;
+  volatile int64_t disk_is_full;
 };
 
 static struct lies truth;
@@ -38,6 +39,13 @@ static int flush(long call, int fd) {
 
 int fsync(int fd) { return flush(SYS_fsync, fd); }
 int fdatasync(int fd) { return flush(SYS_fdatasync, fd); }
+
+// The store rewrites pages that it has: where a file system copies on write, those take room too.
+ssize_t pwrite64(int fd, const void *from, size_t length, off64_t at) {
+  if (!lies->disk_is_full) return syscall(SYS_pwrite64, fd, from, length, at);
+  errno = ENOSPC;
+  return -1;
+}
 
 int clock_gettime(clockid_t id, struct timespec *at) {
   int failed = kernel_clock ? kernel_clock(id, at) : (int)syscall(SYS_clock_gettime, id, at);

@@ -21,12 +21,15 @@ mod timeline;
 mod traffic;
 mod watching;
 
+use std::future::Future;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 
 use fault::{Fault, Timers, Tries};
+use idle::Quiet;
+use random::Sequences;
 use report::{Profile, Report};
 use stage::Stage;
 
@@ -81,27 +84,54 @@ pub(crate) struct Asked {
     svg: Option<PathBuf>,
 }
 
-/// Drills, and says which promise was broken.
+/// Drills until `stop`, and says which promise was broken; what was found by then is written however it ends.
 ///
 /// # Errors
 /// One was, or the drill could not be done.
-pub(crate) async fn run(args: &Asked, json: Option<&PathBuf>) -> anyhow::Result<()> {
+pub(crate) async fn run(args: &Asked, json: Option<&PathBuf>, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let build = if cfg!(debug_assertions) { "Debug" } else { "Release" };
     let line = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
     let mut report = Report { line, build, cores, ..Report::default() };
+    let done = tokio::select! {
+        done = drill(args, &mut report) => done,
+        () = stop => Err(anyhow!("interrupted")),
+    };
+    report.cut_short = done.as_ref().err().map(|why| format!("{why:#}"));
+    print!("{}", report.text());
+    write(args, json, &report)?;
+    let broken = report.broken();
+    if !broken.is_empty() {
+        bail!("broken promises:\n  {}", broken.join("\n  "));
+    }
+    done?;
+    match report.not_run() {
+        0 => println!("every promise was kept"),
+        n => println!("every promise that was put to the test was kept; {n} faults were not run"),
+    }
+    Ok(())
+}
+
+/// All that is asked for, one set of timers after the other.
+async fn drill(args: &Asked, report: &mut Report) -> anyhow::Result<()> {
     let profiles: &[Timers] = match (args.both, args.fast) {
         (true, _) => &[Timers::Default, Timers::Fast],
         (_, true) => &[Timers::Fast],
         _ => &[Timers::Default],
     };
     for timers in profiles {
-        report.profiles.push(profile(args, *timers).await?);
+        report.profiles.push(Profile::new(*timers));
+        if let Some(profile) = report.profiles.last_mut() {
+            fill(args, profile).await?;
+        }
     }
     if args.peers {
         report.peers = peers::run(args.runs.unwrap_or(RUNS)).await?;
     }
-    print!("{}", report.text());
+    Ok(())
+}
+
+fn write(args: &Asked, json: Option<&PathBuf>, report: &Report) -> anyhow::Result<()> {
     if let Some(file) = json {
         std::fs::write(file, serde_json::to_vec_pretty(&report.json())?)?;
     }
@@ -114,18 +144,16 @@ pub(crate) async fn run(args: &Asked, json: Option<&PathBuf>) -> anyhow::Result<
         let picture = args.svg.as_ref().and_then(|svg| svg.file_name()?.to_str());
         std::fs::write(file, report.markdown(picture))?;
     }
-    let broken = report.broken();
-    if broken.is_empty() {
-        println!("every promise was kept");
-        return Ok(());
-    }
-    bail!("broken promises:\n  {}", broken.join("\n  "))
+    Ok(())
 }
 
-async fn profile(args: &Asked, timers: Timers) -> anyhow::Result<Profile> {
+/// Drills with one set of timers; what is found is in `profile` at once, so that it is there when the drill breaks off.
+async fn fill(args: &Asked, profile: &mut Profile) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let mut stage = Stage::open(timers).await?;
-    let timeline = if args.svg.is_some() { timeline::record(&mut stage).await? } else { Vec::new() };
+    let mut stage = Stage::open(profile.timers).await?;
+    if args.svg.is_some() {
+        profile.timeline = timeline::record(&mut stage).await?;
+    }
     let runs = args.runs.unwrap_or(RUNS);
     let faults: &[Fault] = match &args.only[..] {
         [] if args.quick => &Fault::QUICK,
@@ -133,7 +161,6 @@ async fn profile(args: &Asked, timers: Timers) -> anyhow::Result<Profile> {
         [] => &Fault::ALL,
         only => only,
     };
-    let mut rows = Vec::new();
     for fault in faults {
         let tries = match fault.tries() {
             _ if args.quick => 1,
@@ -144,23 +171,16 @@ async fn profile(args: &Asked, timers: Timers) -> anyhow::Result<Profile> {
         if row.is_err() {
             stage.nodes.print_logs();
         }
-        rows.push(row?);
+        profile.rows.push(row?);
+        profile.took(stage.watching.looks(), begun.elapsed());
     }
-    let random = match args.random {
-        Some(count) => Some(random::play(&mut stage, count, args.seed, args.within.unwrap_or(Duration::MAX)).await?),
-        None => None,
-    };
-    let idle = match args.idle {
-        Some(time) => Some(idle::watch(&mut stage, time, args.loaded).await?),
-        None => None,
-    };
-    Ok(Profile {
-        timers,
-        rows,
-        timeline,
-        random,
-        idle,
-        looks: stage.watching.looks(),
-        took_s: begun.elapsed().as_secs(),
-    })
+    if let Some(count) = args.random {
+        let limit = args.within.unwrap_or(Duration::MAX);
+        random::play(&mut stage, profile.random.insert(Sequences::new(args.seed, count)), limit).await?;
+    }
+    if let Some(time) = args.idle {
+        idle::watch(&mut stage, profile.idle.insert(Quiet::new(args.loaded)), time).await?;
+    }
+    profile.took(stage.watching.looks(), begun.elapsed());
+    Ok(())
 }

@@ -259,6 +259,14 @@ impl Nodes {
         Ok(serde_json::from_str(&said.out)?)
     }
 
+    /// The term, which each election raises.
+    ///
+    /// # Errors
+    /// Nobody answers, or it is not said.
+    pub(crate) async fn term(&self, ground: &Ground) -> anyhow::Result<u64> {
+        self.status(ground).await?["term"].as_u64().context("the status says no term")
+    }
+
     /// Waits until all three vote, answer, and are at one revision.
     ///
     /// # Errors

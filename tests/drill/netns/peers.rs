@@ -236,7 +236,6 @@ impl Pair {
         };
         let (broke, paused) = self.watching.measure(First::Calm, LINGER, LIMIT, strike).await?;
         let begun = now();
-        let first = if broke.for_good { First::Anyhow } else { First::Calm };
         if blow == Blow::Kill {
             for (_, process) in self.processes.iter_mut().filter(|(m, _)| *m == master) {
                 let _ = process.wait();
@@ -251,7 +250,8 @@ impl Pair {
             drop(paused);
             ground.heal().await
         };
-        let (mended, ()) = self.watching.measure(first, LINGER * 2, PATIENCE, mend).await?;
+        // Times are as good as they get; and a master alone on its island keeps the address until this.
+        let (mended, ()) = self.watching.measure(First::Anyhow, LINGER * 2, PATIENCE, mend).await?;
         self.watching.traffic.calm(begun, PATIENCE).await?;
         Ok((broke, mended))
     }

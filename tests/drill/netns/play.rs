@@ -9,6 +9,7 @@ use tandem_tests::clock::until;
 use super::eyes::{Eyes, PROXIES};
 use super::fault::Fault;
 use super::ground::{Cut, Ground, Net};
+use super::lies;
 use super::nodes::{NODES, Nodes, PATIENCE};
 use super::pause::Paused;
 
@@ -79,6 +80,11 @@ impl Hands<'_> {
 /// The drill's own hands failed.
 pub(crate) async fn strike(hands: &mut Hands<'_>, fault: Fault) -> anyhow::Result<Played> {
     let (holder, standby) = hands.roles();
+    if matches!(fault, Fault::DiskFull | Fault::FsyncFails | Fault::ClockJumps)
+        && hands.nodes.pid(holder).is_ok_and(|pid| !lies::heard_by(pid))
+    {
+        return Ok(Played::NotPossible("this tandemd loads no library: it is linked statically".to_owned()));
+    }
     let undo = match fault {
         Fault::Kill => {
             hands.nodes.kill(holder)?;
@@ -150,7 +156,8 @@ pub(crate) async fn strike(hands: &mut Hands<'_>, fault: Fault) -> anyhow::Resul
         }
         Fault::DiskFull => {
             fill(hands.ground, holder, &hands.nodes.on_disk(holder, BALLAST)).await?;
-            vec![Undo::MakeRoom(holder)]
+            hands.nodes.lies(holder)?.disk_is_full(true)?;
+            vec![Undo::Truth(holder), Undo::MakeRoom(holder)]
         }
         Fault::FsyncFails => {
             hands.nodes.lies(holder)?.disk_fails(true)?;
@@ -271,6 +278,7 @@ pub(crate) async fn mend(hands: &mut Hands<'_>, undo: Vec<Undo>) -> anyhow::Resu
             Undo::Truth(node) => {
                 let lies = hands.nodes.lies(node)?;
                 lies.disk_fails(false)?;
+                lies.disk_is_full(false)?;
                 lies.seconds_ahead(0)?;
             }
             Undo::Restart(node) => restart(hands, node).await?,

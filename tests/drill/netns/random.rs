@@ -23,22 +23,31 @@ pub(crate) struct Sequences {
     pub(crate) seed: u64,
     pub(crate) asked_for: usize,
     pub(crate) done: usize,
+    /// Faults that could not be done upon the ones before: a dead node cannot be frozen.
+    pub(crate) left_out: usize,
     /// The longest that two had it in one sequence, by kernels and by ARP.
     pub(crate) two_had_ms: u64,
     pub(crate) two_answered_ms: u64,
-    /// The sequences with two holders, acknowledged changes that are lost, or a cluster that does not recover.
+    /// The sequences with two holders, acknowledged changes that are lost, faults that the drill could not do, or a cluster
+    /// that does not recover.
     pub(crate) bad: Vec<String>,
     pub(crate) took_s: u64,
 }
 
 impl Sequences {
+    /// None was played yet.
+    pub(crate) fn new(seed: u64, asked_for: usize) -> Self {
+        Self { seed, asked_for, ..Self::default() }
+    }
+
     pub(crate) fn line(&self) -> String {
         format!(
-            "random: {} of {} sequences of {EVENTS} faults (seed {}) in {} s; two had the address for {} ms by kernels, {} ms by ARP, at worst; {} bad",
+            "random: {} of {} sequences of {EVENTS} faults (seed {}) in {} s, {} faults left out that the ones before made impossible; two had the address for {} ms by kernels, {} ms by ARP, at worst; {} bad",
             self.done,
             self.asked_for,
             self.seed,
             self.took_s,
+            self.left_out,
             self.two_had_ms,
             self.two_answered_ms,
             self.bad.len()
@@ -50,16 +59,15 @@ impl Sequences {
     }
 }
 
-/// Plays so many, or as many as fit in `limit`.
+/// Plays all that were asked for, or as many as fit in `limit`.
 ///
 /// # Errors
 /// The cluster does not recover from one: no other would mean anything.
-pub(crate) async fn play(stage: &mut Stage, count: usize, seed: u64, limit: Duration) -> anyhow::Result<Sequences> {
+pub(crate) async fn play(stage: &mut Stage, told: &mut Sequences, limit: Duration) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let mut told = Sequences { seed, asked_for: count, ..Sequences::default() };
-    while told.done < count && begun.elapsed() < limit {
+    while told.done < told.asked_for && begun.elapsed() < limit {
         let n = told.done;
-        let mut chance = Chance::new(seed ^ (n as u64).wrapping_mul(0x9e37_79b9));
+        let mut chance = Chance::new(told.seed ^ (n as u64).wrapping_mul(0x9e37_79b9));
         let faults: Vec<(Fault, u64)> =
             (0..EVENTS).map(|_| (chance.one_of(&Fault::RANDOM), chance.below(WAIT_MS))).collect();
         let names: Vec<String> = faults.iter().map(|(f, wait)| format!("{}, {wait} ms", f.title())).collect();
@@ -69,7 +77,7 @@ pub(crate) async fn play(stage: &mut Stage, count: usize, seed: u64, limit: Dura
         }
         let from = now();
         stage.watching.forget(from.saturating_sub(1_000_000));
-        let recovered = one(stage, &faults).await;
+        let recovered = one(stage, &faults, &mut told.left_out).await;
         let span = from..now();
         let eyes = &stage.watching.eyes;
         let (had, answered) = (eyes.two_had_it(&span) / 1_000, eyes.two_answered(&span) / 1_000);
@@ -82,28 +90,33 @@ pub(crate) async fn play(stage: &mut Stage, count: usize, seed: u64, limit: Dura
         }
         match recovered {
             Ok(None) => {}
-            Ok(Some(lost)) => told.bad.push(format!("{story}: {lost}")),
+            Ok(Some(wrong)) => told.bad.push(format!("{story}: {wrong}")),
             Err(why) => {
                 told.bad.push(format!("{story}: it does not recover: {why:#}"));
                 stage.nodes.print_logs();
-                return Ok(told);
+                return Ok(());
             }
         }
     }
-    Ok(told)
+    Ok(())
 }
 
-/// What is lost by it, if anything.
-async fn one(stage: &mut Stage, faults: &[(Fault, u64)]) -> anyhow::Result<Option<String>> {
-    let mut undo = Vec::new();
+/// What is lost by it, or could not be done, if anything.
+async fn one(stage: &mut Stage, faults: &[(Fault, u64)], left_out: &mut usize) -> anyhow::Result<Option<String>> {
+    let (mut undo, mut not_done) = (Vec::new(), None);
     {
         let (_, mut hands) = stage.split();
         for (fault, wait) in faults {
-            // One that needs what the one before took is none: a dead node cannot be frozen.
-            let moved = matches!(fault, Fault::Move);
-            let struck = if moved && !undo.is_empty() { continue } else { play::strike(&mut hands, *fault).await };
-            if let Ok(Played::So(more)) = struck {
-                undo.extend(more);
+            if *fault == Fault::Move && !undo.is_empty() {
+                *left_out += 1;
+                continue;
+            }
+            // One that needs what the one before took is none; what fails on a whole cluster is the drill's own failure.
+            match play::strike(&mut hands, *fault).await {
+                Ok(Played::So(more)) => undo.extend(more),
+                Ok(Played::NotPossible(_)) | Err(_) if !undo.is_empty() => *left_out += 1,
+                Ok(Played::NotPossible(why)) => not_done = Some(format!("{} cannot be done: {why}", fault.title())),
+                Err(why) => not_done = Some(format!("{} cannot be done: {why:#}", fault.title())),
             }
             tokio::time::sleep(Duration::from_millis(*wait)).await;
         }
@@ -112,7 +125,7 @@ async fn one(stage: &mut Stage, faults: &[(Fault, u64)]) -> anyhow::Result<Optio
     }
     stage.watching.traffic.calm(0, PATIENCE).await?;
     match &stage.watching.writer {
-        Some(writer) => writer.lost(&stage.ground).await,
-        None => Ok(None),
+        Some(writer) => Ok(writer.lost(&stage.ground).await?.or(not_done)),
+        None => Ok(not_done),
     }
 }

@@ -1,6 +1,7 @@
 //! What the drill found, for people and for programs.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde::Serialize;
 use tandem_tests::story::percentile;
@@ -24,6 +25,8 @@ pub(crate) struct Report {
     pub(crate) cores: usize,
     pub(crate) profiles: Vec<Profile>,
     pub(crate) peers: Vec<Peer>,
+    /// Why it is not all that was asked for.
+    pub(crate) cut_short: Option<String>,
 }
 
 /// What was done with one set of timers.
@@ -41,6 +44,18 @@ pub(crate) struct Profile {
 }
 
 impl Profile {
+    /// Nothing was done yet.
+    pub(crate) fn new(timers: Timers) -> Self {
+        let (rows, timeline) = (Vec::new(), Vec::new());
+        Self { timers, rows, timeline, random: None, idle: None, looks: 0, took_s: 0 }
+    }
+
+    /// What it took so far.
+    pub(crate) fn took(&mut self, looks: usize, time: Duration) {
+        self.looks = looks;
+        self.took_s = time.as_secs();
+    }
+
     /// Every promise that was not kept.
     pub(crate) fn broken(&self) -> Vec<String> {
         let mut all = Vec::new();
@@ -57,6 +72,11 @@ impl Report {
     /// Every promise that was not kept.
     pub(crate) fn broken(&self) -> Vec<String> {
         self.profiles.iter().flat_map(Profile::broken).collect()
+    }
+
+    /// Faults that were asked for and not tried.
+    pub(crate) fn not_run(&self) -> usize {
+        self.profiles.iter().flat_map(|p| &p.rows).filter(|r| r.rounds.is_empty() || r.not_run.is_some()).count()
     }
 
     /// For programs.
@@ -86,6 +106,9 @@ impl Report {
             let _ = writeln!(out, "\nkeepalived + nginx on the same machines");
             aligned(&mut out, &Peer::HEAD, self.peers.iter().flat_map(Peer::cells));
         }
+        if let Some(why) = &self.cut_short {
+            let _ = writeln!(out, "\ncut short: {why}");
+        }
         out
     }
 
@@ -104,6 +127,9 @@ impl Report {
              time without an acknowledged change. *two*: for how long two proxies had the address, by their kernels / by ARP.\n",
             self.line, self.build, self.cores
         );
+        if let Some(why) = &self.cut_short {
+            let _ = writeln!(out, "\n**Cut short, so not all that was asked for is here**: {why}");
+        }
         for profile in &self.profiles {
             let word = profile.timers.word();
             let _ = writeln!(out, "\n## {}{} timers\n", word[..1].to_uppercase(), &word[1..]);

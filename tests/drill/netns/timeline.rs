@@ -69,7 +69,9 @@ pub(crate) async fn record(stage: &mut Stage) -> anyhow::Result<Vec<Moment>> {
     note(last, format!("last word of {holder} heard by {standby}"), "frames at the standby");
     note(Some(killed), format!("{holder} is killed"), "the drill");
     let gone = stage.watching.eyes.held(holder, &span).last().map(|s| s.1);
-    note(gone, format!("{holder}'s kernel has the address for the last time"), "a look each 5 ms");
+    let still = gone.is_some_and(|at| at + 20_000 > span.end);
+    let word = if still { "still has the address" } else { "has the address for the last time" };
+    note(gone, format!("{holder}'s kernel {word}"), "a look each 5 ms");
     let lease = last.map(|at| at + stage.timers.lease());
     note(lease, format!("the lease has run out that {standby} gave with it"), "last word + L");
     let said = stage.nodes.said(standby);
@@ -172,7 +174,8 @@ pub(crate) fn svg(moments: &[Moment], timers: &str) -> String {
          <text class=\"title\" x=\"16\" y=\"28\">One failover: the holder is killed ({timers} timers)</text>\n\
          <text class=\"quiet\" x=\"16\" y=\"48\">milliseconds after the kill; the shaded time is without answer</text>\n"
     );
-    let (from, to) = (x(0.0), x(last));
+    let answered = moments.iter().find(|m| m.known_from == "the client").map_or(last, Moment::ms);
+    let (from, to) = (x(0.0), x(answered));
     let _ = writeln!(
         out,
         "<rect class=\"out\" x=\"{from:.1}\" y=\"{TOP}\" width=\"{:.1}\" height=\"{:.1}\"/>",

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::Context;
 use tandem_proto::config::v1::edit::Edit;
 use tandem_proto::config::v1::{Command, Config, Route};
 use tandem_proto::papers::Current;
@@ -98,6 +98,7 @@ impl Traffic {
 pub(crate) struct Writer {
     admin: Admin,
     acknowledged: Arc<Mutex<Vec<(Micros, u64)>>>,
+    overwritten: Arc<Mutex<Vec<String>>>,
     _work: Running,
 }
 
@@ -112,11 +113,12 @@ impl Writer {
         let first = admin.clone();
         place.run(async move { first.change(Edit::AddRoute(route(0))).await }).await??;
         let acknowledged = Arc::new(Mutex::new(vec![(now(), 0)]));
+        let overwritten: Arc<Mutex<Vec<String>>> = Arc::default();
         let work = {
             let _here = place.enter();
-            Running::start(write(admin.clone(), Arc::clone(&acknowledged)))
+            Running::start(write(admin.clone(), Arc::clone(&acknowledged), Arc::clone(&overwritten)))
         };
-        Ok(Self { admin, acknowledged, _work: work })
+        Ok(Self { admin, acknowledged, overwritten, _work: work })
     }
 
     fn last(&self) -> u64 {
@@ -140,14 +142,15 @@ impl Writer {
         all.drain(..keep);
     }
 
-    /// Waits until every node has the newest change that was acknowledged by now; `None`, or what is missing where.
+    /// Waits until every node has the newest change that was acknowledged by now; `None`, or what is missing where, and
+    /// which acknowledged changes were overwritten since it was asked last.
     ///
     /// # Errors
     /// The drill itself failed.
     pub(crate) async fn lost(&self, ground: &Ground) -> anyhow::Result<Option<String>> {
         let (admin, last) = (self.admin.clone(), self.last());
+        let mut missing = std::mem::take(&mut *self.overwritten.lock().unwrap_or_else(PoisonError::into_inner));
         let ask = async move {
-            let mut missing = Vec::new();
             for (name, address) in NODES.into_iter().zip(addresses()) {
                 let has = || async { admin.config_of(address).await.ok().filter(|(_, c)| number(c) >= Some(last)) };
                 if until("it has the change", PATIENCE / 6, has).await.is_err() {
@@ -179,10 +182,17 @@ fn number(config: &Config) -> Option<u64> {
     route.host.strip_suffix(".example")?.parse().ok()
 }
 
-async fn write(admin: Admin, acknowledged: Arc<Mutex<Vec<(Micros, u64)>>>) {
+async fn write(admin: Admin, acknowledged: Arc<Mutex<Vec<(Micros, u64)>>>, overwritten: Arc<Mutex<Vec<String>>>) {
+    let mut newest = 0;
     for n in 1.. {
         let change = command(Edit::SetRoute(route(n)));
-        if take(&admin, &change).await.is_ok() {
+        if let Ok(revision) = take(&admin, &change).await {
+            // The next change would hide that the one before is gone: its revision, given out once more, does not.
+            if revision <= newest {
+                let what = format!("change {n} is revision {revision}, and an earlier one had revision {newest}");
+                overwritten.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+            }
+            newest = revision;
             acknowledged.lock().unwrap_or_else(PoisonError::into_inner).push((now(), n));
         }
         tokio::time::sleep(WRITE_EVERY).await;
@@ -190,17 +200,19 @@ async fn write(admin: Admin, acknowledged: Arc<Mutex<Vec<(Micros, u64)>>>) {
 }
 
 /// Asks all nodes at once until one has taken it: a leader that is cut off says nothing for seconds. It applies once.
-async fn take(admin: &Admin, change: &Command) -> anyhow::Result<()> {
+async fn take(admin: &Admin, change: &Command) -> anyhow::Result<u64> {
     let mut asked = JoinSet::new();
     for address in addresses() {
         let (admin, change) = (admin.clone(), change.clone());
         asked.spawn(async move {
-            while admin.change_at(address, &change).await.is_err() {
+            loop {
+                if let Ok(revision) = admin.change_at(address, &change).await {
+                    return revision;
+                }
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         });
     }
-    let taken = asked.join_next().await;
-    ensure!(taken.is_some_and(|t| t.is_ok()), "a job of the drill panicked");
-    Ok(())
+    let taken = asked.join_next().await.context("nobody was asked")?;
+    taken.context("a job of the drill panicked")
 }

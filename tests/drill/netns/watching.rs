@@ -1,5 +1,6 @@
 //! Everybody who watches while something happens, and what they saw of it: from good times to good times.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -73,6 +74,8 @@ impl Watching {
 
     fn figures(&self, begun: Micros, to: Micros, good: bool) -> Figures {
         let span = begun - BEFORE..to;
+        let had = self.eyes.had_it(&(span.start..begun));
+        let other = |span: Range<Micros>| self.eyes.had_it(&span).iter().any(|proxy| !had.contains(proxy));
         let own = u64::try_from(PROBE_EVERY.as_millis()).unwrap_or(0);
         self.traffic.seen(|seen| {
             let silence = story::silence(seen, span.start, span.end);
@@ -85,6 +88,8 @@ impl Watching {
                 broken: story::broken(seen, begun, to),
                 back_ms: last.map(|at| millis(happened, at)),
                 changes_ms: self.writer.as_ref().map_or(0, |w| w.longest_gap(&span)),
+                left: other(begun..to),
+                went: other(to.saturating_sub(BEFORE)..to),
                 two_had_ms: self.eyes.two_had_it(&(begun..to)) / 1_000,
                 two_answered_ms: self.eyes.two_answered(&(begun..to)) / 1_000,
             }
