@@ -64,8 +64,9 @@ impl Hands for Linux {
             }
             Action::Renew(address) => self.guarded.renew(*address).await,
             Action::Remove(address, _) => {
+                self.guarded.remove(*address).await?;
                 self.ears.close(*address);
-                self.guarded.remove(*address).await
+                Ok(())
             }
             Action::Announce(address) => self.guarded.interface_mut().announce(*address).await,
             Action::Wait(_) => Ok(()),
